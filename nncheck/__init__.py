@@ -1,0 +1,1 @@
+"""nncheck: what to run before every long training."""

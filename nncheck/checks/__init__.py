@@ -1,0 +1,1 @@
+"""Checks, one file each, by stage. A check judges evidence and never measures."""
