@@ -1,0 +1,165 @@
+"""The findings as lines of text in the manner of rustc: what, where, measured, expected, why, what to do.
+
+A line is a tuple of (style, text) pieces; who prints it decides whether the styles become colours. Every text in here is
+clean and on one line already, and none of them can begin a line: each line starts with words of nncheck's own.
+"""
+
+from __future__ import annotations
+
+from nncheck.report.text import (
+    ICONS,
+    clean,
+    count,
+    findings,
+    first_sentence,
+    one_line,
+    rerun_command,
+    shorten,
+    tally,
+    trial,
+    untold,
+    where,
+)
+from nncheck.verdict import CheckResult, Place, Remedy, Report, Status, TargetResult
+
+Piece = tuple[str, str]
+TextLine = tuple[Piece, ...]
+
+# "error" is kept for what nncheck could not tell, as in the result file.
+LABELS = {Status.FAIL: "fail", Status.WARN: "warn", Status.ERROR: "could not tell"}
+
+MAX_PLACES = 3
+MAX_PLACES_VERBOSE = 20
+MAX_TEXT = 1000  # A message longer than this is a dump; the whole of it is in the result file.
+
+
+def _said(text: str) -> str:
+    return shorten(one_line(text), MAX_TEXT)
+
+
+def _note(word: str, text: str, style: str = "") -> TextLine:
+    return (("dim", "   = "), ("bold", f"{word}: "), (style, _said(text)))
+
+
+def _block(text: str, prefix: str = "   |  ") -> list[TextLine]:
+    lines = clean(text).strip("\n").split("\n")
+    return [(("dim", prefix), ("", shorten(line.expandtabs(4), MAX_TEXT))) for line in lines]
+
+
+def _place_lines(places: tuple[Place, ...], verbose: bool) -> list[TextLine]:
+    lines: list[TextLine] = []
+    limit = MAX_PLACES_VERBOSE if verbose else MAX_PLACES
+    for place in places[:limit]:
+        spot = where(place)
+        about = ": ".join(part for part in (one_line(place.name), _said(place.detail)) if part)
+        pieces: list[Piece] = [("dim", "  --> ")]
+        if spot:
+            pieces.append(("blue", spot))
+        if about:
+            pieces.append(("", f"  {about}" if spot else about))
+        lines.append(tuple(pieces))
+        if place.source:
+            lines += _block(place.source.strip())
+    if len(places) > limit:
+        lines.append((("dim", f"  --> and {count(len(places) - limit, 'more place')}"),))
+    return lines
+
+
+def _remedy_lines(remedy: Remedy) -> list[TextLine]:
+    tried = trial(remedy)
+    lines = [_note("help", remedy.text + (f" ({tried})" if tried else ""))]
+    if remedy.code:
+        lines += _block(remedy.code, "   |    ")
+    return lines
+
+
+def finding_lines(target: TargetResult, result: CheckResult, *, verbose: bool = False) -> list[TextLine]:
+    """One finding, or one check that could not tell."""
+    verdict, doc = result.verdict, result.doc
+    lines: list[TextLine] = [
+        ((f"bold {result.status}", f"{LABELS[result.status]}[{one_line(result.id)}]"), ("bold", f": {_said(result.summary)}"))
+    ]
+    lines += _place_lines(verdict.places, verbose)
+    if verdict.measured and verdict.measured != result.summary:
+        lines.append(_note("measured", verdict.measured))
+    if verdict.expected:
+        lines.append(_note("expected", verdict.expected))
+    lines += [_note("cause", cause) for cause in verdict.causes[: None if verbose else 1]]
+    if doc.why and result.status is not Status.ERROR:
+        lines.append(_note("why", doc.why if verbose else first_sentence(doc.why)))
+    for remedy in verdict.remedies:
+        lines += _remedy_lines(remedy)
+    if doc.fix and result.status is not Status.ERROR and (verbose or not verdict.remedies):
+        lines.append(_note("help", doc.fix if verbose else first_sentence(doc.fix)))
+    if verbose and doc.limits:
+        lines.append(_note("limits", doc.limits))
+    if verbose and doc.source:
+        lines.append(_note("source", doc.source))
+    id = one_line(result.id)
+    lines.append(_note("more", f"nncheck explain {id} · rerun: {rerun_command(target, id)}", "dim"))
+    return lines
+
+
+def problem_lines(target: TargetResult) -> list[TextLine]:
+    """Why a target could not be checked; the text comes with its own line breaks."""
+    first, _, rest = clean(target.problem or "").strip().partition("\n")
+    lines: list[TextLine] = [(("bold error", "could not run"), ("bold", f": {first}"))]
+    return lines + (_block(rest, "  ") if rest.strip() else [])
+
+
+def target_lines(target: TargetResult, *, verbose: bool = False) -> list[TextLine]:
+    """All findings of a target, an empty line after each."""
+    lines: list[TextLine] = []
+    if target.problem is not None:
+        lines += [*problem_lines(target), ()]
+    for result in [*findings(target), *untold(target)]:
+        lines += [*finding_lines(target, result, verbose=verbose), ()]
+    return lines
+
+
+def report_lines(report: Report, *, verbose: bool = False) -> list[TextLine]:
+    """The findings of every target, under its name where there are several."""
+    lines: list[TextLine] = []
+    for target in report.targets:
+        body = target_lines(target, verbose=verbose)
+        if body and len(report.targets) > 1:
+            lines += [(("bold", f"In {one_line(target.target)}"),), ()]
+        lines += body
+    return lines
+
+
+def check_line(result: CheckResult, seconds: str, width: int | None) -> TextLine:
+    """`  ✓ loss-at-init         2.31, expected ln 10 = 2.30      0.4 s`; cut to `width` columns if that is given."""
+    # The longest id today has 18 letters; a column that fits them all keeps the figures in line.
+    name = f"{one_line(result.id):<19}"
+    said = one_line(result.summary)
+    if result.status is Status.SKIP:
+        said = f"not run: {said}"
+    elif result.status is not Status.PASS:
+        said = f"{LABELS[result.status]}: {said}"
+    if width is not None:
+        said = shorten(said, max(width - len(name) - len(seconds) - 8, 20))
+        said = f"{said:<{max(width - len(name) - len(seconds) - 8, 20)}}"
+    style = "dim" if result.status in (Status.SKIP,) else ""
+    mark = (str(result.status), f"  {ICONS[result.status]} ")
+    return (mark, (style, f"{name} {said}"), ("dim", f"  {seconds}"))
+
+
+def detail_lines(result: CheckResult) -> list[TextLine]:
+    """What `-v` adds under a check that found nothing."""
+    verdict = result.verdict
+    lines = []
+    if verdict.measured and verdict.measured != result.summary:
+        lines.append(_note("measured", verdict.measured))
+    if verdict.expected:
+        lines.append(_note("expected", verdict.expected))
+    lines += [_note("cause", cause) for cause in verdict.causes]
+    if result.doc.title:
+        lines.append(_note("fault", result.doc.title, "dim"))
+    return [((("dim", "  "), *line)) for line in lines]
+
+
+def closing_line(report: Report) -> str:
+    """`2 failed, 1 warning, 12 passed in 12 s`."""
+    results = [result for target in report.targets for result in target.checks]
+    return tally(results)

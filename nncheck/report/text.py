@@ -1,0 +1,175 @@
+"""Words, order and escaping that the renderers share. Standard library only.
+
+Whatever comes from the user's side (names of layers, classes and files, exception texts, lines of code) is hostile here:
+it may hold escape sequences, markup of any kind or commands to a CI system.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from nncheck.verdict import CheckResult, Place, Remedy, Report, Status, TargetResult
+
+ICONS = {Status.PASS: "✓", Status.WARN: "!", Status.FAIL: "✗", Status.SKIP: "–", Status.ERROR: "?"}
+ASCII_ICONS = {Status.PASS: "+", Status.WARN: "!", Status.FAIL: "x", Status.SKIP: "-", Status.ERROR: "?"}
+WORDS = {
+    Status.PASS: "passed",
+    Status.WARN: "warning",
+    Status.FAIL: "failed",
+    Status.SKIP: "not run",
+    Status.ERROR: "could not tell",
+}
+
+# C0 without tab and newline, DEL, C1, and what is invisible or turns the reading direction: bidirectional controls, zero
+# width characters, line separators, tag characters; lone surrogates, which no encoder takes.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def clean(text: str) -> str:
+    """The text with every control, invisible or unencodable character written out; newlines and tabs stay."""
+    return _UNSAFE.sub(_visible, text.replace("\r\n", "\n"))
+
+
+def one_line(text: str) -> str:
+    """The text on one line: clean, runs of white space become one space."""
+    return " ".join(clean(text).split())
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut at the end, with an ellipsis."""
+    return text if len(text) <= width else text[: max(width - 1, 0)].rstrip() + "…"
+
+
+def shorten_middle(text: str, width: int) -> str:
+    """Cut in the middle: of a layer's dotted name, both ends tell the most."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 3
+    return text[:head] + "…" + text[len(text) - (width - 1 - head) :]
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of a paragraph, on one line."""
+    paragraph = one_line(text.strip().split("\n\n", 1)[0])
+    match = re.match(r"(.+?[.!?])(?= [A-Z`(])", paragraph)
+    return match.group(1) if match else paragraph
+
+
+def number(value: float) -> str:
+    """A figure for people: four significant digits."""
+    return f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 0.095:
+        return f"{seconds:.2f} s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 119.5:
+        return f"{seconds:.0f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def count(n: int, noun: str, plural: str = "") -> str:
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def findings(target: TargetResult) -> list[CheckResult]:
+    """The failing and warning checks as a person should read them; one left out of `target.findings` comes last."""
+    bad = {result.id: result for result in target.checks if result.status in (Status.FAIL, Status.WARN)}
+    ordered = [bad.pop(id) for id in target.findings if id in bad]
+    return ordered + list(bad.values())
+
+
+def untold(target: TargetResult) -> list[CheckResult]:
+    """The checks that could not tell."""
+    return [result for result in target.checks if result.status is Status.ERROR]
+
+
+def counts(results: Iterable[CheckResult]) -> dict[Status, int]:
+    """How many of each status, worst first; statuses that do not occur are left out."""
+    order = (Status.FAIL, Status.WARN, Status.ERROR, Status.PASS, Status.SKIP)
+    statuses = [result.status for result in results]
+    return {status: statuses.count(status) for status in order if status in statuses}
+
+
+def tally(results: Iterable[CheckResult]) -> str:
+    """`2 failed, 1 warning, 12 passed, 2 not run`."""
+    parts = []
+    for status, n in counts(results).items():
+        parts.append(count(n, "warning") if status is Status.WARN else f"{n} {WORDS[status]}")
+    return ", ".join(parts) or "no check ran"
+
+
+def all_checks(report: Report) -> list[CheckResult]:
+    return [result for target in report.targets for result in target.checks]
+
+
+def headline(report: Report) -> str:
+    """The answer in one sentence."""
+    checks = all_checks(report)
+    by_status = counts(checks)
+    failed, warnings = by_status.get(Status.FAIL, 0), by_status.get(Status.WARN, 0)
+    broken = [target for target in report.targets if target.problem is not None]
+    start = "Interrupted. So far: " if report.interrupted else ""
+    if failed:
+        also = f", and {count(warnings, 'warning')}" if warnings else ""
+        text = f"{count(failed, 'problem')} found{also}"
+    elif broken:
+        text = f"Could not check {one_line(broken[0].target)}" + (f" and {len(broken) - 1} more" if broken[1:] else "")
+    elif by_status.get(Status.ERROR):
+        text = f"{count(by_status[Status.ERROR], 'check')} could not tell"
+        text += f", and {count(warnings, 'warning')}" if warnings else ""
+    elif warnings:
+        text = f"No mistake found, {count(warnings, 'warning')}"
+    elif by_status.get(Status.PASS):
+        text = f"No problem found by {count(by_status[Status.PASS], 'check')}"
+    else:
+        text = "No check ran"
+    return start + text
+
+
+def rerun_command(target: TargetResult, id: str | None = None) -> str:
+    """What to type to ask again, for one check or all; a script keeps its own arguments after `--`."""
+    name, dashes, arguments = one_line(target.target).partition(" -- ")
+    command = f"nncheck run {shlex.quote(name)}"
+    if id is not None:
+        command += f" --select {shlex.quote(one_line(id))}"
+    return command + (f" -- {arguments}" if dashes else "")
+
+
+def where(place: Place) -> str:
+    """`model.py:41` if a file is known, the path as seen from the working directory."""
+    if place.file is None:
+        return ""
+    path = clean(place.file)
+    if os.path.isabs(path):
+        try:
+            path = str(Path(path).relative_to(Path.cwd()))
+        except (ValueError, OSError):  # another folder or drive, or the working directory is gone
+            path = clean(place.file)
+    path = " ".join(path.split("\n"))
+    return path if place.line is None else f"{path}:{place.line}"
+
+
+def trial(remedy: Remedy) -> str:
+    """What came of trying a remedy; empty if it was not tried."""
+    if not remedy.tried:
+        return ""
+    outcome = {True: "it worked", False: "it did not help", None: "no clear answer"}[remedy.worked]
+    figures = f": {one_line(remedy.measured)}" if remedy.measured else ""
+    return f"tried on a copy, {outcome}{figures}"

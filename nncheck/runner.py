@@ -1,0 +1,226 @@
+"""Stages to verdicts to a report: asks every check in order, and keeps one crash from stopping the rest."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import torch
+
+from nncheck._version import __version__
+from nncheck.errors import CannotMeasure, OutOfTime, TargetError
+from nncheck.evidence import Evidence
+from nncheck.probes.first_step import FirstStep
+from nncheck.recipe import Setup
+from nncheck.registry import Check, Entry, load
+from nncheck.sandbox import Sandbox
+from nncheck.source import user_frames
+from nncheck.verdict import (
+    CheckResult,
+    Cost,
+    Report,
+    Status,
+    TargetResult,
+    Verdict,
+    errored,
+    skipped,
+)
+
+
+class Listener(Protocol):
+    """Told of progress while a target is checked."""
+
+    def check_started(self, id: str, stage: str) -> None: ...
+
+    def check_done(self, result: CheckResult) -> None: ...
+
+
+class Interrupted(BaseException):
+    """Ctrl-C during a target; carries what was done so far."""
+
+    def __init__(self, result: TargetResult) -> None:
+        super().__init__()
+        self.result = result
+
+
+def run_target(
+    name: str,
+    setup: Setup,
+    *,
+    selected: frozenset[str],
+    seed: int,
+    device: torch.device,
+    deadline: float = float("inf"),
+    listener: Listener | None = None,
+) -> TargetResult:
+    """Ask every selected check of one set-up. Raises Interrupted (with the partial result) on Ctrl-C."""
+    started = time.monotonic()
+    results: dict[str, CheckResult] = {}
+    problem: str | None = None
+    interrupted = False
+    sandbox = Sandbox(setup, seed=seed, device=device, deadline=deadline)
+    evidence = Evidence(sandbox)
+    checks = [check for check in load() if check.entry.id in selected]
+    try:
+        evidence.get(FirstStep)
+    except TargetError as error:
+        problem = explain(error)
+        checks = []
+    except OutOfTime:
+        problem = "the time budget ran out before the first training step was done"
+        checks = []
+    except CannotMeasure as reason:
+        problem = str(reason)
+        checks = []
+    except KeyboardInterrupt:
+        interrupted = True
+        checks = []
+    for check in checks:
+        entry = check.entry
+        if listener:
+            listener.check_started(entry.id, str(entry.stage))
+        begun = time.monotonic()
+        verdict = skipped("interrupted") if interrupted else _blocked(entry, results)
+        if verdict is None:
+            try:
+                verdict = _ask(check, evidence)
+            except KeyboardInterrupt:
+                interrupted = True
+                verdict = skipped("interrupted")
+        result = CheckResult(
+            id=entry.id, stage=entry.stage, verdict=verdict, seconds=time.monotonic() - begun, doc=entry.doc
+        )
+        results[entry.id] = result
+        if listener:
+            listener.check_done(result)
+    target = TargetResult(
+        target=name,
+        model=type(sandbox.model).__name__,
+        parameters=sum(p.numel() for p in sandbox.model.parameters() if not torch.nn.parameter.is_lazy(p)),
+        loss=loss_name(setup),
+        optimizer=describe_optimizer(setup),
+        bound=setup.bound,
+        notes=setup.notes,
+        checks=tuple(results.values()),
+        findings=order_findings(results),
+        seconds=time.monotonic() - started,
+        cost=Cost(
+            seconds=time.monotonic() - started,
+            train_steps=sandbox.meter.train_steps,
+            forward=sandbox.meter.forward,
+            backward=sandbox.meter.backward,
+            by_probe=dict(sandbox.meter.by_probe),
+        ),
+        problem=problem,
+    )
+    if interrupted:
+        raise Interrupted(target)
+    return target
+
+
+def _blocked(entry: Entry, results: Mapping[str, CheckResult]) -> Verdict | None:
+    for id in entry.after:
+        result = results.get(id)
+        if result is None:
+            continue
+        if result.status in (Status.FAIL, Status.ERROR):
+            return skipped(f"needs {id}, which did not pass")
+        if result.status is Status.SKIP and "which did not pass" in (result.verdict.why_skipped or ""):
+            return skipped(result.verdict.why_skipped or "")
+    return None
+
+
+def _ask(check: Check, evidence: Evidence) -> Verdict:
+    try:
+        return check.function(*[evidence.get(kind) for kind in check.needs])
+    except CannotMeasure as reason:
+        return skipped(str(reason))
+    except OutOfTime:
+        return skipped("the time budget is used up")
+    except TargetError as error:
+        return errored(error.message, places=error.places)
+    except Exception as error:  # noqa: BLE001  # one crash never stops the rest: it becomes this check's verdict
+        return errored(f"could not tell: {type(error).__name__}: {error}", places=user_frames(error))
+
+
+def order_findings(results: Mapping[str, CheckResult]) -> tuple[str, ...]:
+    """Failing and warning ids in reading order: roots before their consequences, then fails before warnings, then as asked."""
+    entries = {check.entry.id: check.entry for check in load()}
+    asked = list(results)
+    left = [id for id in asked if results[id].status in (Status.FAIL, Status.WARN)]
+    ordered: list[str] = []
+    while left:
+        free = [id for id in left if not set(entries[id].consequence_of) & (set(left) - {id})] or left
+        chosen = min(free, key=lambda id: (results[id].status is not Status.FAIL, asked.index(id)))
+        left.remove(chosen)
+        ordered.append(chosen)
+    return tuple(ordered)
+
+
+def explain(error: TargetError) -> str:
+    """A target error as the text a person reads."""
+    lines = [error.message]
+    for place in error.places:
+        where = f"{place.file}:{place.line}" if place.file else ""
+        lines.append(f"  {where}  in {place.name}  {place.source or ''}".rstrip())
+    if error.detail:
+        lines.append(f"  note: {error.detail}")
+    if error.help:
+        lines.append(f"  help: {error.help}")
+    return "\n".join(lines)
+
+
+def loss_name(setup: Setup) -> str:
+    """The loss in a word or two."""
+    if setup.training_step is not None:
+        return "training_step"
+    if setup.loss_fn is None:
+        return "returned by the model"
+    return getattr(setup.loss_fn, "__name__", type(setup.loss_fn).__name__)
+
+
+def describe_optimizer(setup: Setup) -> str:
+    """`Adam(lr=0.001)`, and whether it is ours."""
+    rates = {float(group["lr"]) for group in setup.optimizer.param_groups if "lr" in group}
+    text = f"{type(setup.optimizer).__name__}(lr={'/'.join(f'{r:g}' for r in sorted(rates))})"
+    return f"{text} (nncheck's default)" if setup.default_optimizer else text
+
+
+def environment(*, seed: int, device: torch.device, command: str) -> dict[str, str]:
+    """What a result depends on besides the code."""
+    return {
+        "nncheck": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(device),
+        "seed": str(seed),
+        "threads": str(torch.get_num_threads()),
+        "command": command,
+    }
+
+
+def make_report(
+    targets: Iterable[TargetResult],
+    *,
+    seed: int,
+    device: torch.device,
+    seconds: float,
+    fail_on: Any = "fail",
+    interrupted: bool = False,
+    command: str | None = None,
+) -> Report:
+    """Targets and their surroundings as one report."""
+    return Report(
+        nncheck_version=__version__,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        environment=environment(seed=seed, device=device, command=command or " ".join(sys.argv)),
+        targets=tuple(targets),
+        seconds=seconds,
+        fail_on=fail_on,
+        interrupted=interrupted,
+    )

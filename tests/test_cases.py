@@ -1,0 +1,62 @@
+"""Every check has a case; on it, the whole catalogue is asked.
+
+healthy(), fixed() and near misses: no check fails or warns. broken(): this check finds it.
+`near_miss()` may return one Recipe or a dict of them by name.
+"""
+
+import importlib
+import pkgutil
+
+import pytest
+
+import nncheck
+import tests.cases
+from nncheck.registry import catalogue, slug_to_name
+from nncheck.verdict import Report, Status
+
+CASES = sorted(module.name for module in pkgutil.iter_modules(tests.cases.__path__))
+
+
+def _check(recipe: nncheck.Recipe) -> Report:
+    return nncheck.check(recipe, seed=0)
+
+
+def _said(report: Report) -> str:
+    lines = [f"findings: {report.targets[0].findings} problem: {report.targets[0].problem}"]
+    for result in report.targets[0].checks:
+        lines.append(f"  {result.id}: {result.status} {result.summary} | {result.verdict.measured}")
+    return "\n".join(lines)
+
+
+def _assert_quiet(report: Report) -> None:
+    assert report.verdict == "pass", _said(report)
+    assert report.targets[0].findings == (), _said(report)
+
+
+def test_every_check_has_a_case_and_no_case_is_stray() -> None:
+    assert CASES == sorted(slug_to_name(entry.id) for entry in catalogue())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_healthy_is_quiet(name: str) -> None:
+    _assert_quiet(_check(importlib.import_module(f"tests.cases.{name}").healthy()))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_broken_is_caught_by_this_check(name: str) -> None:
+    report = _check(importlib.import_module(f"tests.cases.{name}").broken())
+    result = report.targets[0].check(name.replace("_", "-"))
+    assert result.status in (Status.FAIL, Status.WARN), _said(report)
+    assert report.targets[0].findings[0] == result.id, _said(report)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_fixed_is_quiet(name: str) -> None:
+    _assert_quiet(_check(importlib.import_module(f"tests.cases.{name}").fixed()))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_near_misses_are_quiet(name: str) -> None:
+    near = importlib.import_module(f"tests.cases.{name}").near_miss()
+    for recipe in near.values() if isinstance(near, dict) else [near]:
+        _assert_quiet(_check(recipe))
