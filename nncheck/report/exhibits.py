@@ -144,9 +144,7 @@ def exhibit_from_dict(data: Mapping[str, Any]) -> Exhibit | None:
             )
         case "heatmap":
             values = tuple(_floats(row) for row in data["values"])
-            return Heatmap(
-                title=title, x_label=_text(data, "x_label"), y_label=_text(data, "y_label"), values=values
-            )
+            return Heatmap(title=title, x_label=_text(data, "x_label"), y_label=_text(data, "y_label"), values=values)
         case "samples":
             return Samples(title=title, samples=tuple(_read_sample(sample) for sample in data["samples"]))
     return None

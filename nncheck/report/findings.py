@@ -14,8 +14,8 @@ from nncheck.report.text import (
     first_sentence,
     one_line,
     rerun_command,
+    said,
     shorten,
-    tally,
     trial,
     untold,
     where,
@@ -27,6 +27,7 @@ TextLine = tuple[Piece, ...]
 
 # "error" is kept for what nncheck could not tell, as in the result file.
 LABELS = {Status.FAIL: "fail", Status.WARN: "warn", Status.ERROR: "could not tell"}
+CHECK_LABELS = {Status.PASS: "", Status.SKIP: "not run: "} | {status: f"{label}: " for status, label in LABELS.items()}
 
 MAX_PLACES = 3
 MAX_PLACES_VERBOSE = 20
@@ -73,12 +74,13 @@ def _remedy_lines(remedy: Remedy) -> list[TextLine]:
     return lines
 
 
-def finding_lines(target: TargetResult, result: CheckResult, *, verbose: bool = False) -> list[TextLine]:
+def finding_lines(
+    report: Report, target: TargetResult, result: CheckResult, *, verbose: bool = False
+) -> list[TextLine]:
     """One finding, or one check that could not tell."""
     verdict, doc = result.verdict, result.doc
-    lines: list[TextLine] = [
-        ((f"bold {result.status}", f"{LABELS[result.status]}[{one_line(result.id)}]"), ("bold", f": {_said(result.summary)}"))
-    ]
+    label = f"{LABELS[result.status]}[{one_line(result.id)}]"
+    lines: list[TextLine] = [((f"bold {result.status}", label), ("bold", f": {_said(said(result))}"))]
     lines += _place_lines(verdict.places, verbose)
     if verdict.measured and verdict.measured != result.summary:
         lines.append(_note("measured", verdict.measured))
@@ -96,7 +98,7 @@ def finding_lines(target: TargetResult, result: CheckResult, *, verbose: bool = 
     if verbose and doc.source:
         lines.append(_note("source", doc.source))
     id = one_line(result.id)
-    lines.append(_note("more", f"nncheck explain {id} · rerun: {rerun_command(target, id)}", "dim"))
+    lines.append(_note("more", f"nncheck explain {id} · rerun: {rerun_command(report, target, id)}", "dim"))
     return lines
 
 
@@ -107,13 +109,13 @@ def problem_lines(target: TargetResult) -> list[TextLine]:
     return lines + (_block(rest, "  ") if rest.strip() else [])
 
 
-def target_lines(target: TargetResult, *, verbose: bool = False) -> list[TextLine]:
+def target_lines(report: Report, target: TargetResult, *, verbose: bool = False) -> list[TextLine]:
     """All findings of a target, an empty line after each."""
     lines: list[TextLine] = []
     if target.problem is not None:
         lines += [*problem_lines(target), ()]
     for result in [*findings(target), *untold(target)]:
-        lines += [*finding_lines(target, result, verbose=verbose), ()]
+        lines += [*finding_lines(report, target, result, verbose=verbose), ()]
     return lines
 
 
@@ -121,7 +123,7 @@ def report_lines(report: Report, *, verbose: bool = False) -> list[TextLine]:
     """The findings of every target, under its name where there are several."""
     lines: list[TextLine] = []
     for target in report.targets:
-        body = target_lines(target, verbose=verbose)
+        body = target_lines(report, target, verbose=verbose)
         if body and len(report.targets) > 1:
             lines += [(("bold", f"In {one_line(target.target)}"),), ()]
         lines += body
@@ -132,17 +134,13 @@ def check_line(result: CheckResult, seconds: str, width: int | None) -> TextLine
     """`  ✓ loss-at-init         2.31, expected ln 10 = 2.30      0.4 s`; cut to `width` columns if that is given."""
     # The longest id today has 18 letters; a column that fits them all keeps the figures in line.
     name = f"{one_line(result.id):<19}"
-    said = one_line(result.summary)
-    if result.status is Status.SKIP:
-        said = f"not run: {said}"
-    elif result.status is not Status.PASS:
-        said = f"{LABELS[result.status]}: {said}"
+    text = CHECK_LABELS[result.status] + said(result)
     if width is not None:
-        said = shorten(said, max(width - len(name) - len(seconds) - 8, 20))
-        said = f"{said:<{max(width - len(name) - len(seconds) - 8, 20)}}"
-    style = "dim" if result.status in (Status.SKIP,) else ""
+        room = max(width - len(name) - len(seconds) - 7, 20)
+        text = f"{shorten(text, room):<{room}}"
+    style = "dim" if result.status is Status.SKIP else ""
     mark = (str(result.status), f"  {ICONS[result.status]} ")
-    return (mark, (style, f"{name} {said}"), ("dim", f"  {seconds}"))
+    return (mark, (style, f"{name} {text}"), ("dim", f"  {seconds}"))
 
 
 def detail_lines(result: CheckResult) -> list[TextLine]:
@@ -157,9 +155,3 @@ def detail_lines(result: CheckResult) -> list[TextLine]:
     if result.doc.title:
         lines.append(_note("fault", result.doc.title, "dim"))
     return [((("dim", "  "), *line)) for line in lines]
-
-
-def closing_line(report: Report) -> str:
-    """`2 failed, 1 warning, 12 passed in 12 s`."""
-    results = [result for target in report.targets for result in target.checks]
-    return tally(results)

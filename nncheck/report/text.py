@@ -143,8 +143,16 @@ def headline(report: Report) -> str:
     return start + text
 
 
-def rerun_command(target: TargetResult, id: str | None = None) -> str:
+def said(result: CheckResult) -> str:
+    """The one line said of a check, for a place that already says "could not tell"."""
+    text = one_line(result.summary)
+    return text.removeprefix("could not tell: ") if result.status is Status.ERROR else text
+
+
+def rerun_command(report: Report, target: TargetResult, id: str | None = None) -> str:
     """What to type to ask again, for one check or all; a script keeps its own arguments after `--`."""
+    if report.environment.get("command", "").startswith("nncheck.check("):
+        return "nncheck.check(...)" if id is None else f'nncheck.check(..., select=["{one_line(id)}"])'
     name, dashes, arguments = one_line(target.target).partition(" -- ")
     command = f"nncheck run {shlex.quote(name)}"
     if id is not None:
