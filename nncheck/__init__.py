@@ -1,8 +1,8 @@
 """nncheck: what to run before every long training.
 
-    import nncheck
-    report = nncheck.check(model, train_loader, loss_fn=criterion, optimizer=optimizer)
-    report.raise_for_findings()
+import nncheck
+report = nncheck.check(model, train_loader, loss_fn=criterion, optimizer=optimizer)
+report.raise_for_findings()
 """
 
 from typing import TYPE_CHECKING, Any

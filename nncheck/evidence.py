@@ -29,7 +29,7 @@ class Evidence:
             probe = probe_of(kind)
             try:
                 # What a probe needs is measured before its own clock starts, so that cost lands where it arose.
-                needed = [self.get(need) for need in needs_of(probe)]
+                needed: list[Any] = [self.get(need) for need in needs_of(probe)]
                 with self._sandbox.meter.charge(probe.__name__):
                     self._known[kind] = probe(*needed)
             except Exception as error:

@@ -74,7 +74,7 @@ class Snapshot:
             self._object(value)
 
     def _tensor(self, tensor: Tensor) -> None:
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin) or tensor.is_inference() or tensor.is_meta:
+        if nn.parameter.is_lazy(tensor) or tensor.is_inference() or tensor.is_meta:
             return
         requires_grad, grad, storage = tensor.requires_grad, tensor.grad if tensor.is_leaf else None, tensor.data
         value = tensor.detach().clone()
@@ -173,7 +173,7 @@ class RandomState:
     def __init__(self) -> None:
         self._torch = torch.get_rng_state()
         self._cuda = (
-            torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
+            torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
         )
         self._mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
         self._python = random.getstate()

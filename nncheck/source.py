@@ -109,7 +109,7 @@ def layer_place(root: nn.Module, name: str, detail: str = "") -> Place:
             break
         module = children[part]
     for owner, attribute in reversed(chain):
-        found = _assignment(type(owner), attribute)
+        found = _assignment(type(owner), attribute)  # type: ignore[arg-type]  # classes are hashable
         if found:
             return place_at(name, *found, detail)
     for owner, _ in reversed(chain):
