@@ -1,0 +1,81 @@
+"""A short training run with the user's own optimizer on fresh samples: where the network stands after a few updates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from nncheck import batch as batches
+from nncheck.errors import TargetError
+from nncheck.micro import micro_batches, micro_size, sample_losses
+from nncheck.registry import probe
+from nncheck.sandbox import Sandbox
+from nncheck.snapshot import Snapshot
+from nncheck.training import named_optimizer, train, users_optimizer, without_dropout
+
+# A micro-batch is a quarter of a batch: 32 updates cost 8 training steps. Enough for an Adam at 1e-3 to leave the initial
+# state (update/weight ratio 2e-2 at step 1), and the first look of input-baseline.
+UPDATES = 32
+# A loss that ends this many times above its start has diverged: nothing measured there says anything of the network.
+DIVERGED = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortRun:
+    """After `updates` updates by the user's optimizer (at the rate its warm-up leads to), dropout off.
+
+    losses: before each update. samples: the loss of each sample before the update that used it. size: samples in an update.
+    fresh: how many of the updates saw samples that no update had seen before; a small epoch is begun again.
+    diverged: the loss is not finite or ended far above its start: do not judge the network at the checkpoint.
+    checkpoint: the state at the end; start from it with `sandbox.trial(start=...)`. None if the run diverged.
+    """
+
+    optimizer: str
+    updates: int
+    size: int
+    losses: tuple[float, ...]
+    samples: tuple[tuple[float, ...], ...]
+    fresh: int
+    whole: bool
+    diverged: bool
+    checkpoint: Snapshot | None
+
+
+@probe
+def short_run(sandbox: Sandbox) -> ShortRun:
+    """Train for a few updates on micro-batches; on whole batches where the user's code cannot take a part of one."""
+    if micro_size(sandbox) < sandbox.feed.batch_size:
+        try:
+            return _run(sandbox, whole=False)
+        except TargetError:
+            pass  # a batch size is written into the model, or a batch is one thing: whole batches then
+    return _run(sandbox, whole=True)
+
+
+def _run(sandbox: Sandbox, *, whole: bool) -> ShortRun:
+    fresh = micro_batches(sandbox, UPDATES, whole=whole)
+    order = [fresh[i % len(fresh)] for i in range(UPDATES)]
+    with sandbox.trial():
+        optimizer, ramp = users_optimizer(sandbox)
+        name = named_optimizer(optimizer)
+        losses: list[float] = []
+        samples: list[tuple[float, ...]] = []
+        with without_dropout(sandbox.model) as handlers:
+            for update in train(sandbox, order, optimizer, ramp=ramp, calls=handlers):
+                losses.append(update.loss)
+                samples.append(sample_losses(update.outcome, batches.size(order[update.index])))
+        last = sorted(losses[-8:])[len(losses[-8:]) // 2]
+        first = sorted(losses[:1])[0]
+        diverged = not all(map(math.isfinite, losses)) or last > first + (DIVERGED - 1) * max(abs(first), 1e-3)
+        optimizer.zero_grad(set_to_none=True)
+        return ShortRun(
+            optimizer=name,
+            updates=len(losses),
+            size=batches.size(order[0]),
+            losses=tuple(losses),
+            samples=tuple(samples),
+            fresh=min(len(fresh), len(losses)),
+            whole=whole,
+            diverged=diverged,
+            checkpoint=None if diverged else sandbox.checkpoint(),
+        )
