@@ -1,0 +1,108 @@
+"""Pictures of exhibits: SVG for a page, PNG for samples, PNG and PDF files. matplotlib is imported on first use.
+
+Thread safety: matplotlib's settings are global; drawing belongs into one thread, `preload` may run in another one before.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nncheck.report.describe import describe
+from nncheck.report.drawing import draw
+from nncheck.report.drawing.samples import small_pixels
+from nncheck.report.svg import INK, restyle
+from nncheck.verdict import Exhibit, Report, Sample
+
+FILE_INK = "#1f2328"  # Near black, for files on white paper.
+_DPI = 160
+
+
+def preload() -> None:
+    """Import matplotlib and its fonts: 0.7 s that a thread can spend beside the checks."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure
+    import matplotlib.font_manager
+    import matplotlib.legend
+
+    matplotlib.font_manager.findfont(matplotlib.font_manager.FontProperties())
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Matplotlib with its own defaults, whatever the user's matplotlibrc or script has set, and put back afterwards."""
+    import matplotlib as mpl
+
+    settings: Any = {
+        "svg.fonttype": "none",  # Text stays text: small, searchable, in the reader's font.
+        "svg.hashsalt": "nncheck",
+        "text.parse_math": False,  # A dollar in a layer's name is a dollar.
+        "axes.unicode_minus": False,
+        "pdf.fonttype": 42,
+    }
+    with warnings.catch_warnings(), mpl.rc_context():
+        # A name in a script that the fonts here lack is drawn by the reader's browser all the same.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        mpl.rcdefaults()
+        mpl.rcParams.update(settings)
+        yield
+
+
+def to_svg(exhibit: Exhibit, key: str) -> str | None:
+    """The exhibit as an `<svg>` element, or None if there is nothing to draw. Call it within `drawing()`."""
+    figure = draw(exhibit, INK)
+    if figure is None:
+        return None
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return restyle(buffer.getvalue(), key=key, label=describe(exhibit))
+
+
+def sample_png(sample: Sample) -> tuple[str, int, int] | None:
+    """A sample's picture as a `data:` address, with the width and height to show it at; None if it has none."""
+    if not sample.pixels or not sample.pixels[0]:
+        return None
+    import numpy as np
+    from matplotlib.image import imsave
+
+    pixels = np.clip(np.nan_to_num(np.asarray(small_pixels(sample.pixels), dtype=float)), 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    imsave(buffer, pixels, format="png", cmap="gray", vmin=0, vmax=255, metadata={"Software": ""})
+    height, width = pixels.shape[:2]
+    # A whole factor, so that every pixel of the sample is equally large.
+    scale = max(1, 96 // max(height, width))
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii"), width * scale, height * scale
+
+
+def save_plots(report: Report, folder: str | Path) -> list[Path]:
+    """Every picture of the report as a PNG and a PDF file; returns what was written. Raises OSError if it cannot write."""
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    with drawing():
+        for name, exhibit in _named_exhibits(report):
+            figure = draw(exhibit, FILE_INK, title=True)
+            if figure is None:
+                continue
+            figure.set_facecolor("white")
+            png, pdf = place / f"{name}.png", place / f"{name}.pdf"
+            figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+            figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+            written += [png, pdf]
+    return written
+
+
+def _named_exhibits(report: Report) -> Iterator[tuple[str, Exhibit]]:
+    """`dead-relu-1`, with `target-2-` before it where there are several targets; never more than one part of a path."""
+    for t, target in enumerate(report.targets, start=1):
+        prefix = f"target-{t}-" if len(report.targets) > 1 else ""
+        for result in target.checks:
+            for k, exhibit in enumerate(result.verdict.exhibits, start=1):
+                yield re.sub(r"[^a-z0-9-]+", "_", f"{prefix}{result.id}-{k}".lower())[:100], exhibit
