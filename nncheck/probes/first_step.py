@@ -70,7 +70,7 @@ def first_step(sandbox: Sandbox) -> FirstStep:
 def finite(value: Any) -> bool:
     """Whether every floating-point tensor in a value is free of NaN and Inf."""
     return all(
-        bool(torch.isfinite(t).all())
+        bool(torch.isfinite(t.detach()).all())
         for _, t in batches.named_tensors(value)
         if isinstance(t, Tensor) and (t.is_floating_point() or t.is_complex()) and t.layout is torch.strided
     )
