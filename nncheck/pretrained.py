@@ -1,0 +1,36 @@
+"""Signs that a network was trained before it came to us: what is odd in a fresh one may be learned in a trained one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nncheck.sandbox import Sandbox
+
+# A forward pass or two to find out a shape moves BatchNorm's count too; training moves it further.
+FEWEST_BATCHES = 20
+
+
+def trained_before(sandbox: Sandbox) -> str:
+    """Why the model is thought to be trained already, in a few words; "" if nothing says so."""
+    counts: list[Tensor] = []
+    moved: list[Tensor] = []
+    for module in sandbox.model.modules():
+        count = getattr(module, "num_batches_tracked", None)
+        if isinstance(count, Tensor):
+            counts.append(count.reshape(()))
+        weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+        if "Norm" not in type(module).__name__ or not isinstance(weight, Tensor) or weight.numel() < 2:
+            continue
+        if torch.nn.parameter.is_lazy(weight):
+            continue
+        spread = weight.detach().float().std()
+        # Some initialise gains at random (DCGAN), hardly anybody offsets too.
+        moved.append(torch.minimum(spread, bias.detach().float().std()) if isinstance(bias, Tensor) else spread)
+    if counts and int(torch.stack(counts).max()) >= FEWEST_BATCHES:
+        return f"its BatchNorm has counted {int(torch.stack(counts).max())} batches"
+    if moved and bool((torch.stack(moved) > 0).all()):
+        return "the gains and offsets of its normalisation layers are no longer at their initial values"
+    if any(state for state in sandbox.optimizer.state.values()):
+        return "the optimizer has a state already"
+    return ""
