@@ -92,7 +92,7 @@ def finding_lines(
     for remedy in verdict.remedies:
         lines += _remedy_lines(remedy)
     if doc.fix and result.status is not Status.ERROR and (verbose or not verdict.remedies):
-        lines.append(_note("help", doc.fix if verbose else first_sentence(doc.fix)))
+        lines.append(_note("help", doc.fix if verbose else first_sentence(doc.fix).rstrip(":")))
     if verbose and doc.limits:
         lines.append(_note("limits", doc.limits))
     if verbose and doc.source:

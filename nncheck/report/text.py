@@ -62,6 +62,16 @@ def shorten_middle(text: str, width: int) -> str:
     return text[:head] + "…" + text[len(text) - (width - 1 - head) :]
 
 
+def shorten_name(name: str, width: int) -> str:
+    """`encoder.blocks.3.attention.projection.weight` as `enc.blo.3.att.projection.weight`: the numbers tell layers apart."""
+    parts = name.split(".")
+    for k, part in enumerate(parts[:-1]):
+        if len(".".join(parts)) <= width:
+            break
+        parts[k] = part if part.isdigit() else part[:3]
+    return shorten_middle(".".join(parts), width)
+
+
 def first_sentence(text: str) -> str:
     """The first sentence of a paragraph, on one line."""
     paragraph = one_line(text.strip().split("\n\n", 1)[0])

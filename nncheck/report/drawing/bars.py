@@ -19,7 +19,7 @@ from nncheck.report.drawing.axes import (
     plotted,
     tick_label,
 )
-from nncheck.report.text import one_line, shorten, shorten_middle
+from nncheck.report.text import one_line, shorten, shorten_name
 from nncheck.verdict import Bars
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def draw_bars(exhibit: Bars, ink: str) -> Figure | None:
     low = math.floor(low - 0.1) if log else low
     base = low if log else 0.0
     row, top = 21.0, 8.0 + 15.0 * len(guides)
-    names = [shorten_middle(one_line(exhibit.labels[i]), 34) for i in kept]
+    names = [shorten_name(one_line(exhibit.labels[i]), 34) for i in kept]
     left = 24.0 + min(max(len(name) for name in names) * 6.2, 220.0)
     figure = page(top + row * len(kept) + 46)
-    axes = new_axes(figure, ink, left=left, top=top, right=62, bottom=42)
+    axes = new_axes(figure, ink, left=left, top=top, right=70, bottom=42)
     span = high - low
     axes.set_xlim(low - (0.02 * span if low < base else 0), high + 0.02 * span)
     axes.set_ylim(len(kept) - 0.5, -0.5)

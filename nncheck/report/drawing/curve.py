@@ -50,7 +50,7 @@ def draw_curve(exhibit: Curve, ink: str) -> Figure | None:
     height = 220.0 + top
     longest = max((len(_guide_label(guide)) for guide, _ in guides), default=0)
     figure = page(height)
-    axes = new_axes(figure, ink, left=64, top=top, right=24 + 5.3 * longest if guides else 18, bottom=42)
+    axes = new_axes(figure, ink, left=64, top=top, right=24 + 5.8 * longest if guides else 18, bottom=42)
     axes.set_xlim(*x_range)
     axes.set_ylim(*y_range)
     axis_ticks(axes, "x", *x_range, log_x)

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from nncheck.report.drawing.axes import COLOURS, SMALL, TEXT, WIDTH, page, plotted, tick_label
-from nncheck.report.text import one_line, shorten, shorten_middle
+from nncheck.report.text import one_line, shorten, shorten_name
 from nncheck.verdict import Histogram, Panel
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def draw_histogram(exhibit: Histogram, ink: str) -> Figure | None:
 def _panel(axes: Axes, ink: str, panel: Panel, left: float, top: float, width: float) -> None:
     """One histogram of the small multiples, drawn in pixels on the common axes."""
     letters = int(width / 5.4)
-    axes.text(left, top + 14, shorten_middle(one_line(panel.label), letters), color=ink, size=TEXT, va="center")
+    axes.text(left, top + 14, shorten_name(one_line(panel.label), letters), color=ink, size=TEXT, va="center")
     axes.text(
         left, top + 29, shorten(one_line(panel.note), letters + 3), color=ink, size=SMALL, va="center", alpha=0.75
     )

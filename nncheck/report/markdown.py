@@ -1,0 +1,123 @@
+"""The result as GitHub-flavoured Markdown: for a job's summary, a pull request or a chat. No pictures."""
+
+from __future__ import annotations
+
+import re
+
+from nncheck.report.describe import describe
+from nncheck.report.text import (
+    ICONS,
+    WORDS,
+    all_checks,
+    clean,
+    count,
+    duration,
+    findings,
+    first_sentence,
+    headline,
+    one_line,
+    rerun_command,
+    said,
+    shorten,
+    tally,
+    trial,
+    untold,
+    where,
+)
+from nncheck.verdict import CheckResult, Report, Status, TargetResult
+
+MAX_PLACES = 5
+MAX_TEXT = 1000
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$>-])")
+
+
+def escaped(text: str) -> str:
+    """Text on one line that stays text: no markup, no HTML, no mention of a person, no link."""
+    safe = shorten(one_line(text), MAX_TEXT).replace("&", "&amp;").replace("<", "&lt;")
+    safe = _SPECIAL.sub(r"\\\1", safe)
+    return safe.replace("@", "&#64;").replace("://", ":&#47;/").replace("www.", "www&#46;")
+
+
+def phrase(text: str) -> str:
+    """Text that may hold `code` in backticks; everything else is escaped."""
+    parts = re.split(r"`([^`\n]+)`", shorten(one_line(text), MAX_TEXT))
+    return "".join(code(part) if k % 2 else escaped(part) for k, part in enumerate(parts))
+
+
+def code(text: str) -> str:
+    """A code span, its fence longer than any in the text. A bar would end the cell of a table even here."""
+    text = one_line(text).replace("|", "¦") or " "
+    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    pad = " " if text[0] == "`" or text[-1] == "`" else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def block(text: str, language: str = "") -> list[str]:
+    text = clean(text).strip("\n")
+    fence = "`" * max(3, max((len(run) for run in re.findall("`+", text)), default=0) + 1)
+    return [f"{fence}{language}", *text.split("\n"), fence]
+
+
+def to_markdown(report: Report) -> str:
+    """The whole result."""
+    lines = [f"## nncheck: {escaped(headline(report))}", ""]
+    for target in report.targets:
+        lines += _target(report, target)
+    checks = all_checks(report)
+    if checks:
+        lines += [f"{tally(checks)} in {duration(report.seconds)}, exit status {report.exit_code}", ""]
+    about = ", ".join(
+        f"{escaped(name)} {escaped(value)}" for name, value in report.environment.items() if name != "command"
+    )
+    lines += [f"<sub>nncheck {escaped(report.nncheck_version)}{', ' + about if about else ''}</sub>"]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _target(report: Report, target: TargetResult) -> list[str]:
+    about = [target.model, target.loss, target.optimizer]
+    parts = [code(target.target), *(escaped(part) for part in about if part)]
+    if target.parameters:
+        parts.insert(2, count(target.parameters, "parameter"))
+    lines = [" · ".join(parts), ""]
+    if target.problem is not None:
+        lines += ["Could not be checked:", "", *block(target.problem), ""]
+    for result in [*findings(target), *untold(target)]:
+        lines += [finding_markdown(report, target, result), ""]
+    if target.checks:
+        lines += ["<details><summary>Every check</summary>", "", "| | check | measured |", "|---|---|---|"]
+        for result in target.checks:
+            status = f"{ICONS[result.status]} {WORDS[result.status]}"
+            lines.append(f"| {status} | {code(result.id)} | {phrase(said(result))} |")
+        lines += ["", "</details>", ""]
+    return lines
+
+
+def finding_markdown(report: Report, target: TargetResult, result: CheckResult) -> str:
+    """One finding, ready to paste into an issue."""
+    verdict, doc = result.verdict, result.doc
+    status = f"{ICONS[result.status]} {WORDS[result.status]}"
+    lines = [f"### {status}: {code(result.id)} {phrase(said(result))}", ""]
+    if verdict.measured and verdict.measured != result.summary:
+        lines.append(f"- **Measured:** {phrase(verdict.measured)}")
+    if verdict.expected:
+        lines.append(f"- **Expected:** {phrase(verdict.expected)}")
+    for place in verdict.places[:MAX_PLACES]:
+        spot = [code(text) for text in (where(place), place.name) if text]
+        detail = f": {phrase(place.detail)}" if place.detail else ""
+        lines.append(f"- **Where:** {' '.join(spot)}{detail}")
+    if len(verdict.places) > MAX_PLACES:
+        lines.append(f"- and {count(len(verdict.places) - MAX_PLACES, 'more place')}")
+    lines += [f"- **Cause:** {phrase(cause)}" for cause in verdict.causes]
+    if doc.why and result.status is not Status.ERROR:
+        lines.append(f"- **Why it matters:** {phrase(first_sentence(doc.why))}")
+    for remedy in verdict.remedies:
+        tried = trial(remedy)
+        lines.append(f"- **What to do:** {phrase(remedy.text)}{f' ({escaped(tried)})' if tried else ''}")
+        if remedy.code:
+            lines += ["", *block(remedy.code, "python"), ""]
+    if not verdict.remedies and doc.fix and result.status is not Status.ERROR:
+        lines.append(f"- **What to do:** {phrase(first_sentence(doc.fix).rstrip(':'))}")
+    lines += [f"- **Seen:** {phrase(describe(exhibit))}" for exhibit in verdict.exhibits]
+    lines.append(f"- **Ask again:** {code(rerun_command(report, target, result.id))}")
+    return "\n".join(lines)
