@@ -46,7 +46,7 @@ def micro_batches(sandbox: Sandbox, count: int, *, whole: bool = False) -> list[
                 window.append(one)
                 continue
             shuffled = torch.randperm(here, generator=generator)
-            window.extend(batches.take(one, chunk) for chunk in shuffled.split(size) if len(chunk) == size)
+            window.extend(batches.take(one, chunk) for chunk in torch.split(shuffled, size) if len(chunk) == size)
         order.shuffle(window)
         found.extend(window)
     return found[:count]

@@ -122,7 +122,7 @@ def control_optimizer(sandbox: Sandbox, rate: float) -> torch.optim.Optimizer:
 def trainable(sandbox: Sandbox) -> list[Tensor]:
     """Every leaf that training may change: of the model, of the loss, and what the optimizer holds."""
     owners = [sandbox.model, sandbox.setup.loss_fn]
-    leaves = [p for owner in owners if isinstance(owner, nn.Module) for p in owner.parameters()]
+    leaves: list[Tensor] = [p for owner in owners if isinstance(owner, nn.Module) for p in owner.parameters()]
     leaves += _covered(sandbox.optimizer)
     found = {id(p): p for p in leaves if p.requires_grad and p.is_leaf}
     if not found:
