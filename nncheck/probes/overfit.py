@@ -40,6 +40,8 @@ CONTROL_RATES = (1e-3, 3e-3, 3e-4)
 # CNNs need about 230 updates at 1e-3 to reach 1 %; plain nets of 12 to 20 layers 362 to 543, most of it on a plateau.
 CONTROL_UPDATES = 300
 LAST_UPDATES = 800
+# A loss that rises to this many times its start calls for a run with clipped gradients before the rate is blamed.
+RISE = 2.0
 # The gradient norm that makes a schedule tuned for clipping usable (recurrent language models clip at 0.25 to 1).
 CLIP = 0.25
 # Flat: the loss fell by less than this part of what is left, over this many updates.
@@ -68,6 +70,13 @@ class Run:
     broken: bool
     update_ratio: float | None
     clip: float | None
+
+    def rise(self, goal: Goal) -> float:
+        """Its highest loss, in multiples of what it started at (or of the best constant's, if that is more)."""
+        if self.broken:
+            return math.inf
+        start = max(self.losses[0], goal.constant) - goal.floor
+        return (max(self.losses) - goal.floor) / max(start, 1e-12)
 
     @property
     def end(self) -> float:
@@ -103,8 +112,8 @@ class OverfitBatch:
 
     @property
     def users(self) -> Run:
-        """The user's optimizer by itself."""
-        return self.runs[0]
+        """The better of the user's optimizer by itself and, where that broke, with gradients clipped."""
+        return min((run for run in self.runs if run.users), key=lambda run: run.share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +161,7 @@ def _plan(runs: list[Run], goal: Goal) -> Iterator[tuple[str, float, int]]:
     yield "users", 0.0, USERS_UPDATES
     if runs[-1].fit:
         return
-    if runs[-1].broken or (runs[-1].share >= 1 and max(runs[-1].losses) > 2 * runs[-1].losses[0]):
+    if runs[-1].rise(goal) > RISE:
         yield "clipped", 0.0, USERS_UPDATES
     for rate in CONTROL_RATES:
         yield "control", rate, CONTROL_UPDATES

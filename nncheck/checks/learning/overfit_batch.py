@@ -40,8 +40,9 @@ from nncheck.verdict import (
 
 # At a loss of more than half of the best constant's, next to nothing of the inputs was used.
 STUCK = 0.5
-# An optimizer whose loss rises to twice its start has left the region where the gradient means anything.
-RISE = 2.0
+# An optimizer whose loss rises to three times its start, and that has not learned the batch when a control has, overshoots; if it
+# ends no better than a constant, or rose to ten times, its rate cannot be meant. (Adam at 10 rises to hundreds of times.)
+RISE, SOAR = 3.0, 10.0
 # A learning rate is called too small only where both say so: less than 1 % of the way in 100 updates, and updates smaller than
 # 2e-5 of the weights (Adam 1e-6: 1e-5; SGD 1e-5: 7e-7; the smallest in use, AdamW 1e-4: 1e-3).
 CREEP, CREEP_RATIO = 0.01 / 100, 2e-5
@@ -121,14 +122,15 @@ def _judge_optimizer(batch: OverfitBatch, best: Run, expected: str, details: dic
             remedies=(Remedy(text="look at the inputs of a few samples and their labels (see the samples shown)"),),
             **details,
         )
-    if users is best or best.clip is not None:
+    if users is best:
         return passed(measured, expected=expected, **details)
     both = f"{_said(batch, users)}; {measured}"
-    if users.share >= STUCK and (users.broken or max(users.losses) > RISE * max(users.losses[0], batch.goal.constant)):
-        worse = users.broken or users.share >= 1
+    rise = users.rise(batch.goal)
+    if rise > RISE:
+        worse = users.share >= 1 or rise > SOAR
         does = "makes the loss rise" if worse else "overshoots"
         return (failed if worse else warned)(
-            both,
+            f"{both}; on the way {users.optimizer} reached {max(users.losses):.4g}",
             expected=f"the loss to fall with {users.optimizer} as it does with {best.optimizer}",
             summary=f"{users.optimizer} {does} where {best.optimizer} learns the batch by heart",
             causes=("the learning rate is too large", "a schedule or warm-up that the set-up does not show"),
