@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from nncheck.errors import TargetError
+from nncheck.errors import OutOfTime, TargetError
+from nncheck.source import user_frames
 from nncheck.verdict import Place
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ class Recipe:
 
 
 PARTS = tuple(f.name for f in fields(Recipe))
+
+EXTRA = ("device", "params")
+"""What a factory may ask for besides parts: the device, and the model's parameters (`partial(torch.optim.Adam, lr=1e-3)`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,27 +93,51 @@ def is_factory(part: str, value: Any) -> bool:
     takes = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if part in ("loss_fn", "scheduler") and any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return False
-    return all(p.default is not p.empty or p.name in (*PARTS, "device") for p in takes)
+    return all(p.default is not p.empty or p.name in (*PARTS, *EXTRA) for p in takes)
 
 
 def call_factory(part: str, value: Callable[..., Any], parts: Mapping[str, Any], *, place: Place | None = None) -> Any:
-    """Call a factory with the parts it names. Raises TargetError if one of its parameters is not a part."""
+    """Call a factory with the parts it names. Raises TargetError if it asks for something else, or fails."""
+    name = getattr(value, "__name__", type(value).__name__)
+    places = (place,) if place else ()
+    if inspect.iscoroutinefunction(value) or inspect.isasyncgenfunction(value):
+        raise TargetError(
+            f"{part} = {name} is an async function",
+            places=places,
+            help=f"write a plain function that returns the {part}",
+        )
     try:
-        parameters = inspect.signature(value).parameters.values()
+        parameters = tuple(inspect.signature(value).parameters.values())
     except (TypeError, ValueError):
-        parameters = ()  # type: ignore[assignment]  # a builtin without a signature: called with nothing
+        parameters = ()  # a builtin without a signature: called with nothing
     arguments: dict[str, Any] = {}
     for parameter in parameters:
-        if parameter.name in parts and parts[parameter.name] is not None:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if parts.get(parameter.name) is not None:
             arguments[parameter.name] = parts[parameter.name]
-        elif parameter.default is parameter.empty and parameter.kind not in (
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
-        ):
-            name = getattr(value, "__name__", repr(value))
+        elif parameter.name == "params" and parts.get("model") is not None:
+            arguments["params"] = parts["model"].parameters()
+        elif parameter.default is parameter.empty:
             raise TargetError(
                 f"{part} = {name}: its parameter {parameter.name!r} has no default and is not a part nncheck knows",
-                places=(place,) if place else (),
-                help=f"give {parameter.name!r} a default, or write a zero-argument function that returns the {part}",
+                places=places,
+                help=f"give {parameter.name!r} a default, or write a function without arguments that returns the {part}",
             )
-    return value(**arguments)
+    try:
+        made = value(**arguments)
+    except (OutOfTime, KeyboardInterrupt, TargetError):
+        raise
+    except BaseException as error:  # SystemExit, and what a library derives from BaseException
+        what = f"called exit({error.code!r})" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+        raise TargetError(f"{part} = {name}() failed: {what}", places=user_frames(error) or places) from error
+    if inspect.isawaitable(made):
+        close = getattr(made, "close", None)
+        if close is not None:  # never awaited on purpose: no warning about it
+            close()
+        raise TargetError(
+            f"{part} = {name}() returned an awaitable",
+            places=places,
+            help=f"return the {part} itself from a plain function",
+        )
+    return made

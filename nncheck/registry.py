@@ -11,14 +11,14 @@ import inspect
 import pkgutil
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nncheck.verdict import Doc, Stage, Verdict
+from nncheck.verdict import CheckResult, Doc, Stage, Status, Verdict
 
 HEADINGS = ("What it does", "Why it matters", "How to fix", "Known limits", "Source")
 
@@ -187,3 +187,17 @@ def select(names: tuple[str, ...], ignored: tuple[str, ...]) -> frozenset[str]:
 
     chosen = set().union(*map(expand, names)) if names else {e.id for e in catalogue()}
     return frozenset(chosen - set().union(*map(expand, ignored)))
+
+
+def order_findings(results: Mapping[str, CheckResult]) -> tuple[str, ...]:
+    """Failing and warning ids in reading order: roots before their consequences, then fails before warnings, then as asked."""
+    entries = {entry.id: entry for entry in catalogue()}
+    asked = list(results)
+    left = [id for id in asked if results[id].status in (Status.FAIL, Status.WARN)]
+    ordered: list[str] = []
+    while left:
+        free = [id for id in left if not set(entries[id].consequence_of) & (set(left) - {id})] or left
+        chosen = min(free, key=lambda id: (results[id].status is not Status.FAIL, asked.index(id)))
+        left.remove(chosen)
+        ordered.append(chosen)
+    return tuple(ordered)

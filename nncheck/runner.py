@@ -16,7 +16,7 @@ from nncheck.errors import CannotMeasure, OutOfTime, TargetError
 from nncheck.evidence import Evidence
 from nncheck.probes.first_step import FirstStep
 from nncheck.recipe import Setup
-from nncheck.registry import Check, Entry, load
+from nncheck.registry import Check, Entry, load, order_findings
 from nncheck.sandbox import Sandbox
 from nncheck.source import user_frames
 from nncheck.verdict import (
@@ -145,20 +145,6 @@ def _ask(check: Check, evidence: Evidence) -> Verdict:
         return errored(error.message, places=error.places)
     except Exception as error:  # noqa: BLE001  # one crash never stops the rest: it becomes this check's verdict
         return errored(f"could not tell: {type(error).__name__}: {error}", places=user_frames(error))
-
-
-def order_findings(results: Mapping[str, CheckResult]) -> tuple[str, ...]:
-    """Failing and warning ids in reading order: roots before their consequences, then fails before warnings, then as asked."""
-    entries = {check.entry.id: check.entry for check in load()}
-    asked = list(results)
-    left = [id for id in asked if results[id].status in (Status.FAIL, Status.WARN)]
-    ordered: list[str] = []
-    while left:
-        free = [id for id in left if not set(entries[id].consequence_of) & (set(left) - {id})] or left
-        chosen = min(free, key=lambda id: (results[id].status is not Status.FAIL, asked.index(id)))
-        left.remove(chosen)
-        ordered.append(chosen)
-    return tuple(ordered)
 
 
 def explain(error: TargetError) -> str:

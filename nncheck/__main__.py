@@ -1,0 +1,7 @@
+"""`python -m nncheck`."""
+
+import sys
+
+from nncheck.cli import main
+
+sys.exit(main())

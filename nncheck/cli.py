@@ -1,0 +1,354 @@
+"""The command line: parses, calls, prints. Nothing here imports torch; `run` does, after its first line is out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from nncheck._version import __version__
+
+if sys.argv[1:] == ["--version"]:  # the commonest question of scripts, answered before typer is imported
+    print(f"nncheck {__version__}")
+    raise SystemExit(0)
+
+import typer
+import typer.core
+
+from nncheck.errors import TargetError, UsageError
+from nncheck.target.names import FLAGS
+
+CAPTURE = (
+    "running a training script until its first optimizer step is not part of this version; put the set-up (model, "
+    "train_loader, loss_fn, optimizer) at module level of a file that does not train when imported: `nncheck init SCRIPT` "
+    "writes a start, `nncheck run FILE` checks it"
+)
+DEFAULT_REPORT = Path("nncheck-report.html")
+SCRIPT_ARGUMENTS = "nncheck.script_arguments"
+
+_supervised = False
+
+
+class FailOnChoice(StrEnum):
+    """What `--fail-on` takes."""
+
+    FAIL = "fail"
+    WARN = "warn"
+    NEVER = "never"
+
+
+class DeviceChoice(StrEnum):
+    """What `--device` takes."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+class _RunCommand(typer.core.TyperCommand):
+    """Sets aside what follows `--`: a script's own arguments."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "--" in args:
+            ctx.meta[SCRIPT_ARGUMENTS] = args[args.index("--") + 1 :]
+            args = args[: args.index("--")]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    name="nncheck",
+    help="Check a PyTorch training set-up before the long run.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nncheck {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _part(part: str, help: str) -> typer.models.OptionInfo:
+    return typer.Option(FLAGS[part], metavar="NAME", help=help, rich_help_panel=None)  # type: ignore[no-any-return]
+
+
+@app.command(cls=_RunCommand)
+def run(
+    ctx: typer.Context,
+    targets: Annotated[
+        list[str],
+        typer.Argument(metavar="TARGET...", help="model.py, model.py:NAME, package.module or package.module:NAME"),
+    ],
+    select: Annotated[list[str], typer.Option("--select", metavar="ID,...", help="Only these checks or stages.")] = [],  # noqa: B006  # typer reads the default and never changes it
+    ignore: Annotated[list[str], typer.Option("--ignore", metavar="ID,...", help="Not these checks or stages.")] = [],  # noqa: B006
+    report: Annotated[Path, typer.Option("--report", metavar="FILE.html", help="The HTML report.")] = DEFAULT_REPORT,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no HTML report.")] = False,
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="The result as JSON; - is standard output.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="The result as JUnit XML.")] = None,
+    sarif: Annotated[Path | None, typer.Option("--sarif", metavar="FILE", help="The findings as SARIF 2.1.0.")] = None,
+    markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="The result as Markdown.")] = None,
+    save_plots: Annotated[
+        Path | None, typer.Option("--save-plots", metavar="DIR", help="Every picture as PNG and PDF.")
+    ] = None,
+    fail_on: Annotated[FailOnChoice, typer.Option("--fail-on", help="What makes the exit code 1.")] = FailOnChoice.FAIL,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every random number.")] = 0,
+    device: Annotated[
+        DeviceChoice, typer.Option("--device", help="auto: where the file puts the model.")
+    ] = DeviceChoice.AUTO,
+    budget: Annotated[
+        float, typer.Option("--budget", metavar="SECONDS", help="Time for the whole run; checks left then are skipped.")
+    ] = 600.0,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Findings and the last line only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More of everything.")] = False,
+    full_traceback: Annotated[
+        bool, typer.Option("--full-traceback", help="Every frame of a failure, not only the user's.")
+    ] = False,
+    model: Annotated[str | None, _part("model", "The name of the model in the file.")] = None,
+    train_loader: Annotated[str | None, _part("train_loader", "... of the training loader.")] = None,
+    val_loader: Annotated[str | None, _part("val_loader", "... of the validation loader.")] = None,
+    loss: Annotated[str | None, _part("loss_fn", "... of the loss function.")] = None,
+    optimizer: Annotated[str | None, _part("optimizer", "... of the optimizer.")] = None,
+    scheduler: Annotated[str | None, _part("scheduler", "... of the scheduler.")] = None,
+    training_step: Annotated[str | None, _part("training_step", "... of training_step(model, batch) -> loss.")] = None,
+    train_step: Annotated[str | None, _part("train_step", "... of a function that does the whole step.")] = None,
+    epochs: Annotated[str | None, _part("epochs", "How many epochs the real run has.")] = None,
+    capture: Annotated[
+        bool | None,
+        typer.Option("--capture/--no-capture", help="Run an unmodified training script (not yet possible)."),
+    ] = None,
+) -> None:
+    """Check one or more targets; the exit code is 0 (clean), 1 (findings), 2 (could not run) or 130 (interrupted)."""
+    from nncheck import session
+    from nncheck.registry import select as choose
+
+    if capture or SCRIPT_ARGUMENTS in ctx.meta:
+        _stop(f"{targets[0]} cannot be captured: {CAPTURE}")
+    if budget <= 0:
+        _stop(f"--budget {budget:g}: a time above 0 s is needed")
+    named = {
+        "model": model, "train_loader": train_loader, "val_loader": val_loader, "loss_fn": loss, "optimizer": optimizer,
+        "scheduler": scheduler, "training_step": training_step, "train_step": train_step, "epochs": epochs,
+    }  # fmt: skip
+    try:
+        options = session.Options(
+            targets=tuple(targets),
+            flags={part: name for part, name in named.items() if name is not None},
+            selected=choose(_split(select), _split(ignore)),
+            report=None if no_report else report.absolute(),
+            json="-" if json == "-" else _absolute(json),
+            junit=_absolute(junit),
+            sarif=_absolute(sarif),
+            markdown=_absolute(markdown),
+            save_plots=_absolute(save_plots),
+            fail_on=fail_on.value,
+            seed=seed,
+            device=device.value,
+            budget=budget,
+            quiet=quiet,
+            verbose=verbose,
+            full_traceback=full_traceback,
+            command=shlex.join(["nncheck", *sys.argv[1:]]) if _supervised else "nncheck run",
+        )
+        if _supervised and hasattr(os, "fork"):
+            from nncheck import supervisor
+
+            raise typer.Exit(supervisor.run(options))
+        raise typer.Exit(session.run(options, descriptors=_supervised))
+    except (UsageError, TargetError) as error:
+        _stop(str(error))
+
+
+@app.command("list")
+def list_checks() -> None:
+    """List every check with its stage."""
+    from nncheck.registry import catalogue
+
+    entries = catalogue()
+    width = max((len(entry.id) for entry in entries), default=0)
+    stage = None
+    for entry in entries:
+        if entry.stage is not stage:
+            stage = entry.stage
+            typer.echo(str(stage))
+        typer.echo(f"  {entry.id:{width}}  {entry.doc.title}")
+
+
+@app.command()
+def explain(check: Annotated[str, typer.Argument(metavar="CHECK", help="A check's id, e.g. loss-at-init.")]) -> None:
+    """Say what a check does, why it matters and how to fix what it finds."""
+    from nncheck.registry import catalogue, select
+
+    try:
+        select((check,), ())
+    except UsageError as error:
+        _stop(str(error))
+    chosen = [entry for entry in catalogue() if check in (entry.id, entry.stage)]
+    for number, entry in enumerate(chosen):
+        if number:
+            typer.echo()
+        doc = entry.doc
+        typer.echo(f"{entry.id} ({entry.stage}): {doc.title}")
+        for head, text in (
+            ("What it does", doc.what), ("Why it matters", doc.why), ("How to fix", doc.fix),
+            ("Known limits", doc.limits), ("Source", doc.source),
+        ):  # fmt: skip
+            typer.echo(f"\n{head}\n" + "\n".join(f"    {line}".rstrip() for line in text.splitlines()))
+
+
+@app.command()
+def init(
+    target: Annotated[str | None, typer.Argument(help="A training file to start from; it is read, not run.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path("nncheck_setup.py"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a file that binds the parts of a set-up, filled in with what TARGET names."""
+    from nncheck.session import write_text
+    from nncheck.target.scaffold import scaffold
+
+    if output.exists() and not force:
+        _stop(f"{output} exists already; choose another with -o, or overwrite it with --force")
+    try:
+        text = scaffold(target, output)
+        write_text(output.absolute(), text)
+    except (UsageError, TargetError) as error:
+        _stop(_told(error))
+    typer.echo(f"wrote {output}: fill in what is marked, then `nncheck run {output}`")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The example file.")] = Path("nncheck_demo.py"),
+) -> None:
+    """Write a small example with a planted fault, and check it."""
+    from nncheck import session, supervisor
+    from nncheck.registry import select
+
+    source = Path(__file__).with_name("demo_example.py").read_text(encoding="utf-8")
+    if output.exists() and output.read_text(encoding="utf-8") != source:
+        typer.echo(f"{output} is there and has been changed: it is checked as it is", err=True)
+    else:
+        try:
+            session.write_text(output.absolute(), source)
+        except UsageError as error:
+            _stop(str(error))
+    options = session.Options(
+        targets=(str(output),),
+        selected=select((), ()),
+        report=DEFAULT_REPORT.absolute(),
+        fail_on="never",
+        command=f"nncheck run {shlex.quote(str(output))}",
+    )
+    code = (
+        supervisor.run(options)
+        if _supervised and hasattr(os, "fork")
+        else session.run(options, descriptors=_supervised)
+    )
+    typer.echo(f"The fault is planted: {output} says where. Mend it, then `nncheck run {output}`.")
+    raise typer.Exit(code)
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(metavar="RESULT.json", help="What `nncheck run --json` wrote.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.html", help="The page.")] = DEFAULT_REPORT,
+    markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="The result as Markdown.")] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="The result as JUnit XML.")] = None,
+    sarif: Annotated[Path | None, typer.Option("--sarif", metavar="FILE", help="The findings as SARIF 2.1.0.")] = None,
+) -> None:
+    """Render a saved result again, without torch."""
+    from nncheck import session
+
+    try:
+        options = session.Options(
+            targets=(),
+            selected=frozenset(),
+            report=output.absolute(),
+            markdown=_absolute(markdown),
+            junit=_absolute(junit),
+            sarif=_absolute(sarif),
+        )
+        written = session.write_outputs(_read_result(result), options)
+    except UsageError as error:
+        _stop(str(error))
+    for name, path in written.items():
+        typer.echo(f"{name}: {path}")
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE.json", help="An earlier result.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER.json", help="A later result.")],
+) -> None:
+    """Say what two results differ in; the exit code is 1 if something is new or worse."""
+    from nncheck.report.diff import compare
+
+    try:
+        change = compare(_read_result(before), _read_result(after))
+    except UsageError as error:
+        _stop(str(error))
+    for line in change.lines:
+        typer.echo(line)
+    raise typer.Exit(1 if change.worse else 0)
+
+
+def _read_result(path: Path):  # type: ignore[no-untyped-def]  # a Report, whose module is imported late
+    from nncheck.report.json import from_json
+
+    try:
+        return from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _split(lists: list[str]) -> tuple[str, ...]:
+    return tuple(name.strip() for text in lists for name in text.split(",") if name.strip())
+
+
+def _absolute(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).absolute()
+
+
+def _told(error: Exception) -> str:
+    help = getattr(error, "help", "")
+    return f"{error}\n  help: {help}" if help else str(error)
+
+
+def _stop(message: str) -> NoReturn:
+    """One clear message; exit code 2."""
+    from nncheck.report.terminal import printable
+
+    typer.echo(f"nncheck: {printable(message)}", err=True)
+    raise typer.Exit(2)
+
+
+def main() -> int:
+    """The `nncheck` command."""
+    global _supervised
+    _supervised = True
+    try:
+        app()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -1,0 +1,408 @@
+"""From an imported file to a recipe: which of its names is which part. What was bound is always told."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from nncheck.errors import TargetError
+from nncheck.recipe import PARTS, Recipe, call_factory, is_factory
+from nncheck.source import place_at, shown
+from nncheck.target.loading import Target, attribute, origins_of
+from nncheck.target.names import (
+    BATCH_NAMES,
+    DATA_SETS,
+    FLAGS,
+    INDEX_NAMES,
+    LOADER_PAIRS,
+    MAKERS,
+    NAMES,
+    SECOND_BEST,
+    made_names,
+)
+from nncheck.target.reading import Reading, does_whole_step
+from nncheck.verdict import Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A recipe and, for people, under which names its parts were found. `origins` are the lines that bind them."""
+
+    recipe: Recipe
+    names: dict[str, str]
+    notes: tuple[str, ...]
+    origins: dict[str, Place]
+
+
+@dataclass
+class _Search:
+    module: ModuleType
+    reading: Reading
+    target: Target
+    parts: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    unusable: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        return shown(str(self.reading.path))
+
+    def bind(self, part: str, name: str, value: Any) -> None:
+        self.parts[part], self.names[part] = value, name
+
+    def place(self, name: str) -> Place:
+        return place_at(name, str(self.reading.path), self.reading.bound.get(name.partition(".")[0]))
+
+
+def discover(module: ModuleType, reading: Reading, target: Target, flags: Mapping[str, str] | None = None) -> Found:
+    """The recipe of an imported file. Raises TargetError if a needed part is missing or could be several things."""
+    flags = dict(flags or {})
+    search = _Search(module, reading, target)
+    value = None
+    if target.name is not None:
+        value = attribute(module, target.name, target=target, reading=reading)
+        value = _made(value, target.name, search)
+        if isinstance(value, Recipe):
+            return _from_recipe(value, target.name, search, flags)
+        search.bind("model", target.name, value)
+    elif not flags:
+        recipes = {name: item for name, item in vars(module).items() if isinstance(item, Recipe)}
+        different = {id(item): name for name, item in reversed(recipes.items())}
+        if len(different) > 1:
+            raise TargetError(
+                f"{search.file} holds {len(different)} recipes: {', '.join(recipes)}",
+                places=tuple(search.place(name) for name in recipes),
+                help="name one, or several: " + " ".join(f"{target.text}:{name}" for name in recipes),
+            )
+        if recipes:
+            name = next(iter(recipes))
+            return _from_recipe(recipes[name], name, search, flags)
+    for part, name in flags.items():
+        if part == "epochs" and name.isdigit():
+            search.bind(part, name, int(name))
+        elif part != "model" or target.name is None:
+            search.bind(part, name, attribute(module, name, target=target, reading=reading))
+    for part in ("model", "train_loader", "val_loader", "loss_fn", "optimizer", "scheduler"):
+        if part not in search.parts:
+            _by_name(part, search)
+    _pairs(search)
+    _steps(search)
+    for part in ("epochs", "scheduler_interval"):
+        for name in NAMES[part]:
+            given = vars(module).get(name)
+            wanted = int if part == "epochs" else str
+            if part not in search.parts and isinstance(given, wanted) and not isinstance(given, bool):
+                search.bind(part, name, given)
+    for part, rule in (("model", _only_model), ("train_loader", _only_loader), ("loss_fn", _only_loss)):
+        if part not in search.parts:
+            rule(search)
+    if "model" not in search.parts:
+        raise _no_model(search)
+    # A builder is left out of the printed names: `model = build_model()` says what was done.
+    names = {p: f"{n}()" if is_factory(p, search.parts[p]) else n for p, n in search.names.items()}
+    return Found(
+        recipe=Recipe(**{part: search.parts.get(part) for part in PARTS}),
+        names=names,
+        notes=tuple(search.notes),
+        origins=origins_of(reading, search.names),
+    )
+
+
+def _made(value: Any, name: str, search: _Search) -> Any:
+    """What a NAME stands for: itself, or what it returns when it is called with nothing."""
+    from torch import nn
+
+    if isinstance(value, (Recipe, nn.Module)):
+        return value
+    if not callable(value):
+        raise TargetError(
+            f"{search.file}:{name} is {value!r:.80}",
+            places=(search.place(name),),
+            help="name a Recipe, a model, or a function without arguments that returns one",
+        )
+    made = call_factory("target", value, {}, place=search.place(name))
+    if not isinstance(made, (Recipe, nn.Module)):
+        raise TargetError(
+            f"{search.file}:{name}() returned {made!r:.80}",
+            places=(search.place(name),),
+            help="return a Recipe, an nn.Module or a LightningModule",
+        )
+    return made
+
+
+def _from_recipe(recipe: Recipe, name: str, search: _Search, flags: Mapping[str, str]) -> Found:
+    import dataclasses
+
+    names = {part: f"{name}.{part}" for part in PARTS if getattr(recipe, part) is not None}
+    origins = {}
+    call = _recipe_call(search.reading.tree, name.partition(".")[0])
+    for keyword in call.keywords if call is not None else ():
+        if keyword.arg in PARTS:
+            known = search.reading.bound.get(keyword.value.id) if isinstance(keyword.value, ast.Name) else None
+            names[keyword.arg] = text if len(text := ast.unparse(keyword.value)) <= 40 else f"{name}.{keyword.arg}"
+            origins[keyword.arg] = place_at(names[keyword.arg], str(search.reading.path), known or keyword.value.lineno)
+    for part, flag in flags.items():
+        value: Any = int(flag) if part == "epochs" and flag.isdigit() else None
+        if value is None:
+            value = attribute(search.module, flag, target=search.target, reading=search.reading)
+        recipe = dataclasses.replace(recipe, **{part: value})
+        names[part] = flag
+    return Found(recipe=recipe, names=names, notes=(), origins=origins)
+
+
+def _recipe_call(tree: ast.Module, name: str) -> ast.Call | None:
+    """The `Recipe(...)` call that a name is bound to, or that the function of that name returns."""
+    for node in tree.body:
+        within: ast.AST | None = None
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+            within = node
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(t, ast.Name) and t.id == name for t in targets):
+                within = node.value
+        for call in ast.walk(within) if within is not None else ():
+            if isinstance(call, ast.Call) and ast.unparse(call.func).rpartition(".")[2] == "Recipe":
+                return call
+    return None
+
+
+def _by_name(part: str, search: _Search) -> None:
+    held = vars(search.module)
+    chosen: tuple[str, Any] | None = None
+    for name in (*NAMES[part], *made_names(part)):
+        if name not in held:
+            continue
+        value = held[name]
+        why_not = _unusable(part, name, value)
+        if why_not is not None:
+            if why_not:
+                search.unusable.setdefault(part, []).append(f"{name} {why_not}")
+            continue
+        if chosen is None:
+            chosen = (name, value)
+        elif value is not chosen[1] and part == "model" and _is_module(value) and _is_module(chosen[1]):
+            search.notes.append(
+                f"{name} ({type(value).__name__}) is a model too; `{FLAGS[part]} {name}` checks that one"
+            )
+    if chosen is None:
+        return
+    search.bind(part, *chosen)
+    if chosen[0] in SECOND_BEST:
+        search.notes.append(f"val_loader = {chosen[0]}: there is no validation loader, the test loader stands in")
+
+
+def _unusable(part: str, name: str, value: Any) -> str | None:
+    """None if a value can be this part; else why not, or "" where it plainly is something else."""
+    import torch
+    from torch import nn
+
+    if isinstance(value, ModuleType) or value is None:
+        return ""
+    if inspect.isfunction(value) and part != "loss_fn" and not is_factory(part, value):
+        if not name.startswith(MAKERS) and part not in (
+            "model",
+            "optimizer",
+            "scheduler",
+            "train_loader",
+            "val_loader",
+        ):
+            return ""
+        missing = [
+            p.name
+            for p in inspect.signature(value).parameters.values()
+            if p.default is p.empty and p.name not in (*PARTS, "device", "params")
+        ]
+        return f"needs {', '.join(missing)}"
+    if part == "model":
+        return None if isinstance(value, nn.Module) or is_factory(part, value) else f"is {value!r:.40}"
+    if part in ("train_loader", "val_loader"):
+        if isinstance(value, (str, bytes, Mapping, torch.Tensor, nn.Module)):
+            return f"is a {type(value).__name__}"
+        iterable = hasattr(value, "__iter__") or hasattr(value, "__getitem__")
+        return None if iterable or is_factory(part, value) else f"is {value!r:.40}"
+    if part == "loss_fn":
+        return None if callable(value) and not isinstance(value, torch.Tensor) else ""
+    if part == "optimizer":
+        ready = hasattr(value, "param_groups") and hasattr(value, "step")
+    else:
+        ready = hasattr(value, "step") and not inspect.isclass(value)
+    return None if ready or is_factory(part, value) else ""
+
+
+def _is_module(value: Any) -> bool:
+    from torch import nn
+
+    return isinstance(value, nn.Module)
+
+
+def _pairs(search: _Search) -> None:
+    """`train_loader, val_loader` from one function, called once when the recipe is assembled."""
+    if "train_loader" in search.parts:
+        return
+    for name in (maker + pair for pair in LOADER_PAIRS for maker in MAKERS):
+        value = vars(search.module).get(name)
+        if value is not None and callable(value) and is_factory("train_loader", value):
+            search.bind("train_loader", name, value)
+            return
+
+
+def _steps(search: _Search) -> None:
+    for name in NAMES["training_step"]:
+        value = vars(search.module).get(name)
+        if not inspect.isfunction(value) or not _is_step(value):
+            continue
+        node = search.reading.functions.get(name)
+        part = "train_step" if node is not None and does_whole_step(node) else "training_step"
+        if part not in search.parts:
+            search.bind(part, name, value)
+
+
+def _is_step(function: Any) -> bool:
+    """Whether a function takes what a step is given: a batch, perhaps the model and the batch's index, nothing else."""
+    takes = [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    ]
+    batch = [name for name in takes if name in BATCH_NAMES]
+    return len(batch) == 1 and all(n in (*BATCH_NAMES, *INDEX_NAMES, *NAMES["model"], *PARTS, "device") for n in takes)
+
+
+def _only_model(search: _Search) -> None:
+    from torch import nn
+
+    held = vars(search.module)
+    taken = {id(value) for part, value in search.parts.items() if part != "model"}
+    instances = {
+        id(value): name
+        for name, value in reversed(held.items())
+        if isinstance(value, nn.Module)
+        and id(value) not in taken
+        and not _is_loss(type(value))
+        and any(True for _ in value.parameters())
+    }
+    inner = {id(m) for key in instances for m in held[instances[key]].modules() if id(m) != key}
+    outer = {key: name for key, name in instances.items() if key not in inner}
+    if len(outer) > 1:
+        raise _several("model", {name: held[name] for name in reversed(outer.values())}, search)
+    if outer:
+        name = next(iter(outer.values()))
+        search.bind("model", name, held[name])
+        return
+    classes = {
+        name: value
+        for name, value in held.items()
+        if inspect.isclass(value)
+        and issubclass(value, nn.Module)
+        and value.__module__ == search.module.__name__
+        and not _is_loss(value)
+        and not inspect.isabstract(value)
+        and _needs_nothing(value, name, search)
+    }
+    used = {
+        node.id
+        for name in classes
+        if name in search.reading.classes
+        for node in ast.walk(search.reading.classes[name])
+        if isinstance(node, ast.Name) and node.id != name
+    }
+    chosen = {name: value for name, value in classes.items() if name not in used}
+    if len(chosen) > 1:
+        raise _several("model", chosen, search)
+    if chosen:
+        search.bind("model", *next(iter(chosen.items())))
+
+
+def _needs_nothing(value: type, name: str, search: _Search) -> bool:
+    missing = [
+        p.name
+        for p in inspect.signature(value).parameters.values()
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if missing:
+        search.unusable.setdefault("model", []).append(f"{name} needs {', '.join(missing)}")
+    return not missing
+
+
+def _is_loss(kind: type) -> bool:
+    return any(base.__name__.endswith("Loss") or base.__name__ == "_Loss" for base in kind.__mro__)
+
+
+def _only_loader(search: _Search) -> None:
+    from torch.utils.data import DataLoader, IterableDataset
+
+    held = vars(search.module)
+    taken = {id(value) for value in search.parts.values()}
+    loaders = {id(v): n for n, v in reversed(held.items()) if isinstance(v, DataLoader) and id(v) not in taken}
+    if len(loaders) > 1:
+        raise _several("train_loader", {n: held[n] for n in reversed(loaders.values())}, search)
+    if loaders:
+        name = next(iter(loaders.values()))
+        search.bind("train_loader", name, held[name])
+        return
+    for name in DATA_SETS:
+        data: Any = held.get(name)
+        if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (str, Mapping)):
+            loader = DataLoader(data, batch_size=32, shuffle=True)
+        elif isinstance(data, IterableDataset):
+            loader = DataLoader(data, batch_size=32)
+        else:
+            continue
+        search.bind("train_loader", name, loader)
+        how = "batch_size=32" if isinstance(data, IterableDataset) else "batch_size=32, shuffle=True"
+        search.notes.append(f"no train_loader: {name} is wrapped in DataLoader({how})")
+        return
+
+
+def _only_loss(search: _Search) -> None:
+    from torch import nn
+
+    held = vars(search.module)
+    losses = {
+        id(v): n
+        for n, v in reversed(held.items())
+        if not inspect.isclass(v) and callable(v) and type(v).__name__.endswith("Loss") and v is not search.parts["model"]
+    } if "model" in search.parts else {}  # fmt: skip
+    if len(losses) > 1 and "training_step" not in search.parts:
+        raise _several("loss_fn", {n: held[n] for n in reversed(losses.values())}, search)
+    if len(losses) == 1:
+        name = next(iter(losses.values()))
+        assert isinstance(held[name], nn.Module) or callable(held[name])
+        search.bind("loss_fn", name, held[name])
+
+
+def _several(part: str, found: Mapping[str, Any], search: _Search) -> TargetError:
+    kinds = [f"{n} ({v.__name__ if inspect.isclass(v) else type(v).__name__})" for n, v in found.items()]
+    first = next(iter(found))
+    return TargetError(
+        f"{search.file} could mean {len(found)} things by {part}: {', '.join(kinds)}",
+        places=tuple(search.place(name) for name in found),
+        help=f"choose with `{FLAGS[part]} {first}`, or call the right one `{NAMES[part][0]}`",
+    )
+
+
+def _no_model(search: _Search) -> TargetError:
+    held = vars(search.module)
+    tried = search.unusable.get("model", [])
+    makers = [
+        name
+        for name, node in search.reading.functions.items()
+        if node.returns is not None and "Recipe" in ast.unparse(node.returns) and callable(held.get(name))
+    ]
+    if makers:
+        help = f"name the function that returns the recipe: `{search.target.text}:{makers[0]}`"
+    else:
+        help = (
+            "bind the parts at module level (`model = ...`, `train_loader = ...`, `loss_fn = ...`, `optimizer = ...`) or "
+            f"write functions that make them (`def build_model(): ...`); `nncheck init {search.file}` writes a start"
+        )
+    return TargetError(
+        f"{search.file} has no model" + (f" that can be used: {'; '.join(tried[:4])}" if tried else ""),
+        detail=f"looked for {', '.join(NAMES['model'])}, functions such as build_model, and the only nn.Module",
+        help=help,
+    )
