@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,6 +72,11 @@ class LossCall:
             arguments["var"] = options["var"]
         result: Tensor = self.function(**arguments)
         return result
+
+
+def place_of(call: LossCall, origins: Mapping[str, Place]) -> Place:
+    """The user's line of a loss call; where a loss object of torch's is called by us, the line that binds it."""
+    return call.place if call.place.file else origins.get("loss_fn", call.place)
 
 
 _PAIRS = {"input", "target"}

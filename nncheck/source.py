@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _OWN = str(Path(__file__).resolve().parent) + os.sep
+_OBJECTIVE = str(Path(__file__).with_name("objective.py"))
 
 
 @cache
@@ -66,9 +67,10 @@ def place_at(name: str, file: str | None, line: int | None, detail: str = "") ->
 
 
 def calling_place(name: str, detail: str = "") -> Place:
-    """The innermost frame of the user's on the present stack."""
+    """The innermost frame of the user's on the present stack, inside of what the set-up's objective called."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    # Beyond the objective are those who called nncheck: a test or a notebook, and no part of the set-up.
+    while frame is not None and frame.f_code.co_filename != _OBJECTIVE:
         if is_users(frame.f_code.co_filename):
             return place_at(name, frame.f_code.co_filename, frame.f_lineno, detail)
         frame = frame.f_back

@@ -39,7 +39,7 @@ class Call:
 
     def place(self, detail: str = "") -> Place:
         """The user's line of the call."""
-        return calling_place(self.layer or type(self.module).__name__, detail)
+        return calling_place(self.layer or (type(self.module).__name__ if self.module else self.name), detail)
 
 
 Handler = Callable[[Call], Any]
