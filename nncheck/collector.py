@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable
@@ -51,10 +52,10 @@ class Collector:
     """Streams by place of call, in the order of their first call. Calls from one line after one layer share a stream.
 
     samples: how many the present batch has. first: whether scales, attentions and graph nodes are still taken; they are
-    taken from one batch, units from all.
+    taken from one batch, units from all. origin: where the user makes the model.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, origin: Place | None = None) -> None:
         self.units: dict[Any, UnitStream] = {}
         self.scales: dict[Any, ScaleStream] = {}
         self.attentions: dict[Any, AttentionStream] = {}
@@ -62,6 +63,7 @@ class Collector:
         self.samples = 1
         self.first = True
         self._model = model
+        self._origin = origin
         self._names: dict[str, int] = {}
         self.start(1)
 
@@ -157,8 +159,12 @@ class Collector:
 
     def _place(self, call: Call) -> Place:
         if call.layer and call.module is not None and _is_one_call(call.module):
-            return layer_place(self._model, call.layer, type(call.module).__name__)
-        return call.place(call.name)
+            place = layer_place(self._model, call.layer, type(call.module).__name__)
+        else:
+            place = call.place(call.name)
+        if place.file is None and self._origin is not None:  # all of it library code: the line that makes the model
+            return dataclasses.replace(self._origin, name=place.name, detail=place.detail)
+        return place
 
 
 def _is_one_call(module: nn.Module) -> bool:

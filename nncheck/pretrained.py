@@ -5,10 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nncheck.levels import best_constant
+from nncheck.losses import LossCall, per_element
 from nncheck.sandbox import Sandbox
 
 # A forward pass or two to find out a shape moves BatchNorm's count too; training moves it further.
 FEWEST_BATCHES = 20
+# A loss this far below what the best constant answer reaches was learned (or leaks); chance does not get there.
+LEARNED = 0.5
 
 
 def trained_before(sandbox: Sandbox) -> str:
@@ -34,3 +38,14 @@ def trained_before(sandbox: Sandbox) -> str:
     if any(state for state in sandbox.optimizer.state.values()):
         return "the optimizer has a state already"
     return ""
+
+
+def learned_already(losses: tuple[LossCall, ...]) -> str:
+    """Why the first loss says the model is trained already; "" if it does not, or cannot be judged."""
+    if len(losses) != 1:
+        return ""
+    constant = best_constant(losses[0])
+    value = per_element(losses[0])
+    if constant is None or not 0 <= value < LEARNED * constant[1]:
+        return ""
+    return f"its loss of {value:.3g} is far below the {constant[1]:.3g} of the best constant answer"

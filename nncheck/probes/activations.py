@@ -14,7 +14,7 @@ from nncheck import batch as batches
 from nncheck.collector import Collector
 from nncheck.dataflow import Flow
 from nncheck.losses import LossCall
-from nncheck.pretrained import trained_before
+from nncheck.pretrained import learned_already, trained_before
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
 from nncheck.snapshot import Snapshot
@@ -119,7 +119,7 @@ def activations(sandbox: Sandbox) -> Activations:
 
 def measure(sandbox: Sandbox, start: Snapshot | None = None) -> Activations:
     """Forward passes in train mode, from the user's state or from a checkpoint."""
-    collector = Collector(sandbox.model)
+    collector = Collector(sandbox.model, sandbox.setup.origins.get("model"))
     samples, whole = 0, False
     with sandbox.trial(start=start):
         before = trained_before(sandbox)
@@ -134,6 +134,7 @@ def measure(sandbox: Sandbox, start: Snapshot | None = None) -> Activations:
             samples += size
             if index == 0:
                 flow = Flow(outcome.loss)
+                before = before or learned_already(outcome.calls)
                 seen = _read(collector, flow, outcome.calls)
                 linear = _linear(sandbox, flow.linear_chain())
                 del flow

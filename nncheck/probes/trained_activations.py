@@ -1,0 +1,40 @@
+"""The network's insides once more, after the short run: what a few updates mend, and what they break."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nncheck.probes.activations import Activations, measure
+from nncheck.probes.short_run import ShortRun
+from nncheck.registry import probe
+from nncheck.sandbox import Sandbox
+
+# The loss at the end is the median of so many last updates: single small batches are noisy.
+LAST = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedActivations:
+    """After `updates` updates by `optimizer`, the loss having gone from `first_loss` to `last_loss`.
+
+    after: the same measurement as at the start; None if the run diverged.
+    """
+
+    optimizer: str
+    updates: int
+    first_loss: float
+    last_loss: float
+    after: Activations | None
+
+
+@probe
+def trained_activations(sandbox: Sandbox, run: ShortRun) -> TrainedActivations:
+    """Measure at the checkpoint of the short run."""
+    last = sorted(run.losses[-LAST:])
+    return TrainedActivations(
+        optimizer=run.optimizer,
+        updates=run.updates,
+        first_loss=run.losses[0],
+        last_loss=last[len(last) // 2],
+        after=None if run.checkpoint is None else measure(sandbox, run.checkpoint),
+    )
