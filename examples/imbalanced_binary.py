@@ -16,16 +16,17 @@ y = torch.tensor(y, dtype=torch.float32).unsqueeze(1)
 train_loader = DataLoader(TensorDataset(x[:5000], y[:5000]), batch_size=128, shuffle=True)
 val_loader = DataLoader(TensorDataset(x[5000:], y[5000:]), batch_size=500)
 
+head = nn.Linear(32, 1)
 model = nn.Sequential(
     nn.Linear(20, 64),
     nn.ReLU(),
     nn.Dropout(0.1),
     nn.Linear(64, 32),
     nn.ReLU(),
-    nn.Linear(32, 1),
+    head,
 )
 rate = y[:5000].mean()
-nn.init.constant_(model[-1].bias, torch.log(rate / (1 - rate)).item())
+nn.init.constant_(head.bias, torch.log(rate / (1 - rate)).item())
 
 criterion = nn.BCEWithLogitsLoss()
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
