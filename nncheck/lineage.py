@@ -55,13 +55,14 @@ class Derived:
         return isinstance(tensor, Tensor) and tensor.numel() > 0 and _storage(tensor) in self._known
 
     def see(self, call: Call) -> None:
-        """Follow one call: a result of as many values made from one known tensor and numbers is known too."""
+        """Follow one call: a result of as many values, made from one known tensor and single numbers, is known too."""
         result = call.result
         if not isinstance(result, Tensor) or result.requires_grad or result in self:
             return
         tensors = [value for value in (*call.args, *call.kwargs.values()) if isinstance(value, Tensor)]
-        same_size = len(tensors) == 1 and tensors[0].numel() == result.numel()
-        if same_size and tensors[0] in self and not call.name.endswith("_like"):
+        large = [tensor for tensor in tensors if tensor.numel() > 1]
+        one = len(large) == 1 and large[0].numel() == result.numel()
+        if one and large[0] in self and not call.name.endswith("_like"):
             self._add(result)
 
     def _add(self, tensor: Tensor) -> None:
