@@ -62,9 +62,9 @@ def split(batch: Any) -> tuple[Any, Any]:
     """(inputs, target) of a batch; target is None where the batch has none of its own.
 
     A pair is split in the middle, a dict at `TARGET_KEYS`, a one-tuple is its item, a tensor all input. A longer tuple is
-    taken as inputs followed by one target. Other objects are all input.
+    taken as inputs followed by one target; so is a named tuple. Other objects are all input.
     """
-    if isinstance(batch, (list, tuple)) and not hasattr(batch, "_fields"):
+    if isinstance(batch, (list, tuple)):
         if len(batch) == 1:
             return batch[0], None
         if len(batch) == 2:
@@ -86,9 +86,9 @@ def with_inputs(batch: Any, change: Callable[[str, Tensor], Tensor]) -> Any:
         names = iter([n for n, _ in named_tensors(value, name)])
         return map_tensors(lambda t: change(next(names), t), value)
 
-    if isinstance(batch, (list, tuple)) and not hasattr(batch, "_fields") and len(batch) >= 2:
-        changed = [walk(item, f"[{i}]") for i, item in enumerate(batch[:-1])]
-        return type(batch)([*changed, batch[-1]])
+    if isinstance(batch, (list, tuple)) and len(batch) >= 2:
+        changed = [*(walk(item, f"[{i}]") for i, item in enumerate(batch[:-1])), batch[-1]]
+        return type(batch)(*changed) if hasattr(batch, "_fields") else type(batch)(changed)
     if isinstance(batch, Mapping):
         copy = dict(batch)
         for key, item in batch.items():

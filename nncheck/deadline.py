@@ -19,11 +19,12 @@ REPEAT_SECONDS = 1.0
 def alarm(deadline: float) -> Iterator[None]:
     """Raise OutOfTime inside at `deadline` (of `time.monotonic()`): in `sleep`, in a lock, in an endless loop of Python.
 
+    A deadline already past is left to the checks' own looks at the clock, so that what is known can still be judged.
     Where the system has no alarm signal, off the main thread, or while someone else's alarm is set, only the checks'
     own looks at the clock keep the time.
     """
     usable = (
-        deadline != float("inf")
+        time.monotonic() < deadline != float("inf")
         and hasattr(signal, "setitimer")
         and threading.current_thread() is threading.main_thread()
         and signal.getitimer(signal.ITIMER_REAL)[0] == 0.0

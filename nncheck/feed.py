@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from nncheck import batch as batches
 from nncheck.errors import OutOfTime, TargetError
 from nncheck.snapshot import RandomState, seed_everything
 from nncheck.source import user_frames
+from nncheck.verdict import Place
+from nncheck.workers import in_process, remote_failure
 
 # Kept batches may take this much memory; beyond it fewer are kept, and the probes that wanted more say how many they had.
 KEPT_BYTES = 1 << 30
@@ -31,6 +34,8 @@ class Feed:
         self._bytes = 0
         self._iterator: Iterator[Any] | None = None
         self._rng: RandomState | None = None
+        self.failure: TargetError | None = None
+        """Why there is no further batch, if the loader failed after its first."""
         self.ended = False
         """Whether the loader has no further batch: one epoch is `len(self.take(...))` batches."""
 
@@ -51,7 +56,8 @@ class Feed:
         return batches.size(self.first)
 
     def take(self, count: int) -> list[Any]:
-        """Up to `count` batches of one epoch, from its start. Raises TargetError if the loader itself fails."""
+        """Up to `count` batches of one epoch, from its start. Raises TargetError if the loader fails at its first batch;
+        a later failure ends the epoch, and is kept for the report."""
         while len(self._kept) < count and not self.ended and self._bytes < KEPT_BYTES:
             self._fetch()
         return self._kept[:count]
@@ -74,28 +80,52 @@ class Feed:
                 seed_everything(self._seed)
             else:
                 self._rng.restore()
-            if self._iterator is None:
-                self._iterator = iter(self._loader)
-            batch = next(self._iterator)
+            batch = self._next()
             self._rng = RandomState()
         except StopIteration:
-            self.ended = True
-            self._iterator = None
+            self._end()
             return
         except (OutOfTime, KeyboardInterrupt):
             raise
-        except (Exception, SystemExit) as error:
-            raise TargetError(
-                f"the training loader failed at batch {len(self._kept)}: {type(error).__name__}: {error}",
-                places=user_frames(error),
-            ) from error
+        except BaseException as error:  # SystemExit, and what a library derives from BaseException
+            failure = loader_failure(error, len(self._kept))
+            if not self._kept:
+                raise failure from error
+            self.failure = failure
+            self._end()
+            return
         finally:
             outside.restore()
-        batch = batches.to_device(batch, self._device)
         # A loader may hand out the same buffer again and again: what is kept must not change under us.
-        batch = batches.map_tensors(lambda t: t.clone(), batch)
-        self._kept.append(batch)
+        self._kept.append(batches.map_tensors(lambda t: t.clone(), batch))
         self._bytes += sum(_bytes(t) for _, t in batches.named_tensors(batch))
+
+    def _next(self) -> Any:
+        if self._iterator is not None:
+            return batches.to_device(next(self._iterator), self._device)
+        alone = in_process(self._loader)
+        try:
+            self._iterator = iter(alone)
+            return batches.to_device(next(self._iterator), self._device)
+        except Exception:
+            if alone is self._loader or isinstance(sys.exc_info()[1], StopIteration):
+                raise
+        # A data set may rely on what `worker_init_fn` sets up: the user's own workers are asked then.
+        self._iterator = iter(self._loader)
+        return batches.to_device(next(self._iterator), self._device)
+
+    def _end(self) -> None:
+        self.ended = True
+        self._iterator = None
+
+
+def loader_failure(error: BaseException, index: int) -> TargetError:
+    """A failure of the user's data set, collate function or loader at a batch, with the user's frames."""
+    kind, text, frames = remote_failure(error)
+    places: tuple[Place, ...] = frames or user_frames(error)
+    if isinstance(error, SystemExit):
+        return TargetError(f"the training loader called exit({error.code!r}) at batch {index}", places=places)
+    return TargetError(f"the training loader failed at batch {index} (counted from 0): {kind}: {text}", places=places)
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -78,8 +78,8 @@ class Objective:
                 returned = self._run(batch, index)
         except (OutOfTime, KeyboardInterrupt, CannotMeasure, TargetError):
             raise
-        except (Exception, SystemExit) as error:
-            raise forward_error(error, batch) from error
+        except BaseException as error:  # SystemExit, and what a library derives from BaseException
+            raise self._error(error, batch, outputs[-1] if outputs else None) from error
         loss = find_loss(returned)
         if loss is None:
             raise TargetError(
@@ -98,8 +98,8 @@ class Objective:
                 return self._call_model(batches.split(batch)[0])
         except (OutOfTime, KeyboardInterrupt, CannotMeasure, TargetError):
             raise
-        except (Exception, SystemExit) as error:
-            raise forward_error(error, batch) from error
+        except BaseException as error:  # SystemExit, and what a library derives from BaseException
+            raise self._error(error, batch, None) from error
 
     def _run(self, batch: Any, index: int) -> Any:
         if self.form == "training_step":
@@ -110,6 +110,7 @@ class Objective:
         if self.form == "loss_fn":
             loss_fn = self._setup.loss_fn
             assert loss_fn is not None
+            self._understand(batch, target)
             output = self._call_model(inputs)
             if target is None:  # a bare tensor with a loss: the model rebuilds its input
                 target = inputs
@@ -117,8 +118,34 @@ class Objective:
         if isinstance(batch, Mapping):
             return self.model(**batch)
         if isinstance(batch, (list, tuple)):
+            if len(batch) > positional(self.model):
+                raise TargetError(
+                    f"there is no loss: no loss_fn is given, and {type(self.model).__name__}.forward takes fewer arguments "
+                    f"than the {len(batch)} parts of a batch, so it cannot return the loss itself",
+                    detail=f"the batch: {batches.describe(batch)}",
+                    help="bind `loss_fn` (or `criterion`), or write `def training_step(model, batch): ... return loss`",
+                )
             return self.model(*batch)
         return self.model(batch)
+
+    def _understand(self, batch: Any, target: Any) -> None:
+        """Raise TargetError for a batch that does not say which part of it is the target."""
+        if isinstance(batch, Tensor) or (isinstance(batch, (list, tuple)) and len(batch) <= 2):
+            return
+        if isinstance(batch, (list, tuple)) and len(batch) - 1 <= positional(self.model):
+            return
+        if isinstance(batch, Mapping) and target is not None:
+            return
+        what = f"of {len(batch)} parts" if isinstance(batch, (list, tuple)) else f"of type {type(batch).__name__}"
+        raise TargetError(
+            f"a batch {what} does not say what is input and what is target",
+            detail=f"the batch: {batches.describe(batch)}",
+            help="write `def training_step(model, batch): ... return loss`; without one a batch is (inputs, target), a tensor, "
+            "or a dict given as model(**batch)",
+        )
+
+    def _error(self, error: BaseException, batch: Any, output: Any) -> TargetError:
+        return forward_error(error, batch, output, stepwise=self.form == "training_step")
 
     def _call_model(self, inputs: Any) -> Any:
         if isinstance(inputs, Mapping):
@@ -207,15 +234,43 @@ def describe_returned(value: Any) -> str:
     return f"a {type(value).__name__} ({tensors})" if not isinstance(value, (int, float, type(None))) else repr(value)
 
 
-def forward_error(error: BaseException, batch: Any) -> TargetError:
-    """A failure of the user's own code during a forward pass, with the user's frames and the shapes of the batch."""
+def forward_error(error: BaseException, batch: Any, output: Any = None, *, stepwise: bool = False) -> TargetError:
+    """A failure of the user's own code during a forward pass, with the user's frames and the shapes it happened with."""
     places: tuple[Place, ...] = user_frames(error)
     if isinstance(error, SystemExit):
         message = f"the model or loss called exit({error.code!r}) on the first batch it was given"
     else:
         text = str(error).strip() or "no message"
         message = f"{type(error).__name__} in the forward pass: {text}"
-    return TargetError(message, places=places, detail=f"the batch: {batches.describe(batch)}")
+    detail = f"the batch: {batches.describe(batch)}"
+    if output is not None:
+        detail += f"; the model's output: {batches.describe(output)}"
+    help = ""
+    labels = label_range(batch, output)
+    if labels is not None and isinstance(error, (IndexError, RuntimeError)):
+        low, high, classes = labels
+        if low < 0 or high >= classes:
+            message += f" (labels range from {low} to {high}, but the model gives {classes} outputs)"
+            help = f"labels must lie between 0 and {classes - 1}: shift them, or give the last layer {high + 1} outputs"
+    arrays = any(type(item).__module__ == "numpy" for item in (batch if isinstance(batch, (list, tuple)) else [batch]))
+    if not help and arrays:
+        help = "the batch holds NumPy arrays: turn them into tensors in the data set or the loader"
+    elif not help and not stepwise and isinstance(error, (TypeError, AttributeError, KeyError)):
+        help = "if a batch must be taken apart in another way, write `def training_step(model, batch): ... return loss`"
+    return TargetError(message, places=places, detail=detail, help=help)
+
+
+def label_range(batch: Any, output: Any) -> tuple[int, int, int] | None:
+    """Lowest and highest label (-100 left out) and the number of classes of the output; None if these are no class labels."""
+    target = batches.split(batch)[1]
+    if not isinstance(target, Tensor) or not isinstance(output, Tensor) or output.ndim < 2:
+        return None
+    if target.is_floating_point() or target.is_complex() or target.dtype is torch.bool or not target.numel():
+        return None
+    counted = target[target != -100]  # torch's default ignore_index
+    if not counted.numel():
+        return None
+    return int(counted.min()), int(counted.max()), output.size(1)
 
 
 def detach_all(value: Any) -> Any:

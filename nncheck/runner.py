@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from nncheck._version import __version__
+from nncheck.deadline import alarm
 from nncheck.errors import CannotMeasure, OutOfTime, TargetError
 from nncheck.evidence import Evidence
 from nncheck.probes.first_step import FirstStep
@@ -29,6 +30,12 @@ from nncheck.verdict import (
     errored,
     skipped,
 )
+
+
+OUT_OF_TIME = "the time budget is used up"
+
+# So many batches are fetched before the first check: a loader that fails early is told once, not by every check.
+LOOK_AHEAD = 4
 
 
 class Listener(Protocol):
@@ -65,19 +72,22 @@ def run_target(
     sandbox = Sandbox(setup, seed=seed, device=device, deadline=deadline)
     evidence = Evidence(sandbox)
     checks = [check for check in load() if check.entry.id in selected]
-    try:
-        evidence.get(FirstStep)
-    except TargetError as error:
-        problem = explain(error)
-        checks = []
-    except OutOfTime:
-        problem = "the time budget ran out before the first training step was done"
-        checks = []
-    except CannotMeasure as reason:
-        problem = str(reason)
-        checks = []
-    except KeyboardInterrupt:
-        interrupted = True
+    with alarm(deadline):
+        try:
+            evidence.get(FirstStep)
+            sandbox.feed.take(LOOK_AHEAD)
+        except TargetError as error:
+            problem = explain(error)
+        except OutOfTime:
+            problem = "the time budget ran out before the first training step was done"
+        except CannotMeasure as reason:
+            problem = str(reason)
+        except KeyboardInterrupt:
+            interrupted = True
+        except Exception as error:  # noqa: BLE001  # e.g. a backward written by the user: told like any failure of theirs
+            text = f"the first training step failed: {type(error).__name__}: {error}"
+            problem = explain(TargetError(text, places=user_frames(error)))
+    if problem is not None or interrupted:
         checks = []
     for check in checks:
         entry = check.entry
@@ -87,7 +97,10 @@ def run_target(
         verdict = skipped("interrupted") if interrupted else _blocked(entry, results)
         if verdict is None:
             try:
-                verdict = _ask(check, evidence)
+                with alarm(deadline):
+                    verdict = _ask(check, evidence)
+            except OutOfTime:
+                verdict = skipped(OUT_OF_TIME)
             except KeyboardInterrupt:
                 interrupted = True
                 verdict = skipped("interrupted")
@@ -97,6 +110,8 @@ def run_target(
         results[entry.id] = result
         if listener:
             listener.check_done(result)
+    if problem is None and sandbox.feed.failure is not None:
+        problem = explain(sandbox.feed.failure)
     target = TargetResult(
         target=name,
         model=type(sandbox.model).__name__,
@@ -140,7 +155,7 @@ def _ask(check: Check, evidence: Evidence) -> Verdict:
     except CannotMeasure as reason:
         return skipped(str(reason))
     except OutOfTime:
-        return skipped("the time budget is used up")
+        return skipped(OUT_OF_TIME)
     except TargetError as error:
         return errored(error.message, places=error.places)
     except Exception as error:  # noqa: BLE001  # one crash never stops the rest: it becomes this check's verdict

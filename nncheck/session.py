@@ -21,6 +21,8 @@ from nncheck.verdict import CheckResult, Cost, Report, TargetResult
 if TYPE_CHECKING:
     import torch
 
+    from nncheck.recipe import Setup
+
 FailOn = Literal["fail", "warn", "never"]
 
 Tell = Callable[..., None]
@@ -115,8 +117,8 @@ def _check_one(
     output.forget()
     with isolated():
         try:
-            with alarm(deadline):
-                return _load_and_check(text, options, terminal, tell, deadline)
+            setup = _load(text, options, terminal, tell, deadline)
+            return _check(text, setup, options, terminal, tell, deadline)
         except OutOfTime:
             problem = f"the time budget of {options.budget:g} s ran out while the target was loaded"
         except TargetError as error:
@@ -127,24 +129,23 @@ def _check_one(
     return failed_target(text, problem, seconds=time.monotonic() - began), False
 
 
-def _load_and_check(
-    text: str, options: Options, terminal: Terminal, tell: Tell, deadline: float
-) -> tuple[TargetResult, bool]:
+def _load(text: str, options: Options, terminal: Terminal, tell: Tell, deadline: float) -> Setup:
     import torch
 
     if options.report is not None or options.save_plots is not None:
         _preload()
     from nncheck.assemble import assemble
-    from nncheck.runner import Interrupted, describe_optimizer, loss_name, run_target
+    from nncheck.runner import describe_optimizer, loss_name
     from nncheck.snapshot import seed_everything
     from nncheck.target import load_target
 
     device = _device(options)
     seed_everything(options.seed)
-    found = load_target(text, options.flags)
-    setup = assemble(
-        found.recipe, seed=options.seed, device=device, origins=found.origins, names=found.names, notes=found.notes
-    )
+    with alarm(deadline):
+        found = load_target(text, options.flags)
+        setup = assemble(
+            found.recipe, seed=options.seed, device=device, origins=found.origins, names=found.names, notes=found.notes
+        )
     terminal.bound(setup.bound, setup.notes)
     parameters = [p for p in setup.model.parameters() if not torch.nn.parameter.is_lazy(p)]
     tell(
@@ -155,14 +156,26 @@ def _load_and_check(
             checks=(), findings=(), seconds=0.0, cost=Cost(),
         ),
     )  # fmt: skip
-    where = device or (parameters[0].device if parameters else torch.device("cpu"))
+    return setup
+
+
+def _check(
+    text: str, setup: Setup, options: Options, terminal: Terminal, tell: Tell, deadline: float
+) -> tuple[TargetResult, bool]:
+    import torch
+
+    from nncheck.runner import Interrupted, run_target
+
+    device = _device(options)
+    if device is None:
+        device = next((p.device for p in setup.model.parameters()), torch.device("cpu"))
     try:
         result = run_target(
             text,
             setup,
             selected=options.selected,
             seed=options.seed,
-            device=where,
+            device=device,
             deadline=deadline,
             listener=_Both(terminal, tell),
         )
@@ -203,7 +216,7 @@ _preloading = threading.Lock()
 
 def _preload() -> None:
     """Import matplotlib beside the checks: it takes 0.7 s, and they mostly leave a core idle."""
-    from nncheck.report.html import preload
+    from nncheck.report.figures import preload
 
     if _preloading.acquire(blocking=False):
         threading.Thread(target=preload, name="nncheck-preload", daemon=True).start()
