@@ -90,6 +90,8 @@ def class_place(module: nn.Module, name: str, detail: str = "") -> Place:
     """Where a module's class is written, if the user wrote it."""
     try:
         file = inspect.getsourcefile(type(module))
+        if file is None or not is_users(file):  # finding a class in a library's long file takes tens of milliseconds
+            return Place(name=name, detail=detail)
         line = inspect.getsourcelines(type(module))[1]
     except (OSError, TypeError):
         return Place(name=name, detail=detail)
