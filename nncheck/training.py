@@ -44,18 +44,20 @@ def train(
     optimizer: torch.optim.Optimizer,
     *,
     ramp: int = 0,
+    begin: int = 0,
     clip: float | None = None,
     frozen: bool = False,
     calls: tuple[Handler, ...] = (),
 ) -> Iterator[Update]:
     """Update once on each batch, inside a trial; yields after each update, and ends after a loss that is not finite.
 
-    ramp: the rates rise to their values over so many updates. clip: largest gradient norm. frozen: the same random numbers in
-    every update (else another stream in each, the same in every run).
+    begin: the number of the first update, when a run is taken up again. ramp: the rates rise to their values over so many
+    updates. clip: largest gradient norm. frozen: the same random numbers in every update (else another stream in each, the same
+    in every run).
     """
     rates = [group.get("lr") for group in optimizer.param_groups]
     closure_only = _wants_closure(optimizer)
-    for index, batch in enumerate(batches):
+    for index, batch in enumerate(batches, begin):
         sandbox.check_time()
         if ramp and index <= ramp:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):

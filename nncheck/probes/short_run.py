@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from nncheck import batch as batches
 from nncheck.errors import TargetError
 from nncheck.micro import micro_batches, micro_size, sample_losses
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
-from nncheck.snapshot import Snapshot
+from nncheck.snapshot import Snapshot, seed_everything
 from nncheck.training import named_optimizer, train, users_optimizer, without_dropout
+from nncheck.watch import Handler
 
 # A micro-batch is a quarter of a batch: 32 updates cost 8 training steps. Enough for an Adam at 1e-3 to leave the initial
 # state (update/weight ratio 2e-2 at step 1), and the first look of input-baseline.
 UPDATES = 32
-# A loss that ends this many times above its start has diverged: nothing measured there says anything of the network.
+# A loss that ends at more than this many times its start, on the same samples, has diverged: what is measured there says nothing
+# of the network. Four micro-batches, so that a rare class that one of them lacks does not decide.
 DIVERGED = 2.0
+LEVEL = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +67,14 @@ def _run(sandbox: Sandbox, *, whole: bool) -> ShortRun:
         losses: list[float] = []
         samples: list[tuple[float, ...]] = []
         with without_dropout(sandbox.model) as handlers:
+            before = _level(sandbox, order, handlers)
             for update in train(sandbox, order, optimizer, ramp=ramp, calls=handlers):
                 losses.append(update.loss)
                 samples.append(sample_losses(update.outcome, batches.size(order[update.index])))
-        last = sorted(losses[-8:])[len(losses[-8:]) // 2]
-        first = sorted(losses[:1])[0]
-        diverged = not all(map(math.isfinite, losses)) or last > first + (DIVERGED - 1) * max(abs(first), 1e-3)
+            after = _level(sandbox, order, handlers)
+        diverged = not all(map(math.isfinite, (*losses, after))) or after > before + (DIVERGED - 1) * max(
+            abs(before), 1e-3
+        )
         optimizer.zero_grad(set_to_none=True)
         return ShortRun(
             optimizer=name,
@@ -79,3 +87,13 @@ def _run(sandbox: Sandbox, *, whole: bool) -> ShortRun:
             diverged=diverged,
             checkpoint=None if diverged else sandbox.checkpoint(),
         )
+
+
+def _level(sandbox: Sandbox, order: list[Any], handlers: tuple[Handler, ...]) -> float:
+    """The mean loss on the first micro-batches as the network is now."""
+    with torch.no_grad():
+        found = []
+        for index, batch in enumerate(order[:LEVEL]):
+            seed_everything(sandbox.seed + 1 + index)
+            found.append(float(sandbox.forward(batch, calls=handlers).loss))
+    return sum(found) / len(found)

@@ -1,0 +1,254 @@
+"""Does a network learn more with its inputs than without them, on samples it has not seen before?
+
+Three runs from the same start, with the same targets in the same order: on the real inputs, on constant ones and on those of other
+samples. What is compared is the loss of each sample before the update that uses it, and no sample comes twice: memory is no help.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nncheck import batch as batches
+from nncheck.errors import CannotMeasure
+from nncheck.losses import LossCall
+from nncheck.micro import micro_batches, sample_losses
+from nncheck.pairing import constant_inputs, input_tensors, other_targets, permuted_inputs, same_tensors
+from nncheck.probes.overfit import CONTROL_RATES, RISE, OverfitBatch
+from nncheck.probes.short_run import ShortRun
+from nncheck.registry import probe
+from nncheck.sandbox import Sandbox
+from nncheck.snapshot import Snapshot, seed_everything
+from nncheck.training import control_optimizer, named_optimizer, train, users_optimizer, without_dropout
+
+# Updates after which the runs are compared; later looks only if the earlier ones decide nothing. 300 is where weak signals
+# (a final gap of 0.06) show with t = 14.
+LOOKS = (32, 64, 96, 128, 192, 256)
+# The runs are taken up again where they stood if the model is small enough to keep three of them beside each other; else they are
+# run again from the start, and looked at less often.
+KEPT_NUMBERS = 2_000_000
+FEW_LOOKS = (32, 96, 256)
+# At a look the real run must be ahead of both others by this many standard errors, over the samples of its second half.
+AHEAD = 4.0
+# ... and by this part of the loss without inputs.
+GAP = 0.01
+
+Losses = list[tuple[float, ...]]
+Change = Callable[[int, list[Any]], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lead:
+    """How far the real inputs are ahead of another run: mean difference of the losses, its t, and how many pairs."""
+
+    gap: float
+    t: float
+    pairs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputBaseline:
+    """Loss per update of the three runs, and the lead of the real inputs over each of the other two in the second half.
+
+    helps: both leads are certain. ignored: largest relative difference between the outputs for real and constant inputs after
+    training (None if not asked, because the inputs help). learned: one batch could be learned by heart with this optimizer.
+    constant: what the constant inputs are. exhausted: the epoch had no more fresh samples.
+    """
+
+    optimizer: str
+    updates: int
+    samples: int
+    real: tuple[float, ...]
+    constant: tuple[float, ...]
+    permuted: tuple[float, ...]
+    over_constant: Lead
+    over_permuted: Lead
+    helps: bool
+    ignored: float | None
+    learned: bool
+    how: str
+    exhausted: bool
+
+
+class _Arm:
+    """One of the three runs: the same batches with their inputs changed, taken up again or begun anew at each look."""
+
+    def __init__(self, sandbox: Sandbox, rate: float | None, change: Change) -> None:
+        self._sandbox, self._rate, self._change = sandbox, rate, change
+        self.losses: Losses = []
+        self.optimizer = ""
+        self._stand: Snapshot | None = None
+        self._control: torch.optim.Optimizer | None = None
+
+    def take_up(self, losses: Losses, stand: Snapshot, optimizer: str) -> None:
+        """Begin where another run of the same kind ended."""
+        self.losses, self._stand, self.optimizer = losses, stand, optimizer
+
+    def run(self, micro: list[Any], *, keep: bool) -> None:
+        """Train until every micro-batch was used once; where it stands then is kept if it is needed again."""
+        if len(self.losses) >= len(micro):
+            return
+        if self._stand is None:
+            self.losses = []
+            self._control = None
+        begin, sandbox = len(self.losses), self._sandbox
+        with sandbox.trial(start=self._stand), without_dropout(sandbox.model) as handlers:
+            ramp = 0
+            if self._rate is None:
+                optimizer, ramp = users_optimizer(sandbox)
+            else:
+                # What Adam has gathered lives in the object itself, which no trial puts back.
+                optimizer = self._control = self._control or control_optimizer(sandbox, self._rate)
+            self.optimizer = named_optimizer(optimizer)
+            given = (self._change(index, micro) for index in range(begin, len(micro)))
+            for update in train(sandbox, given, optimizer, ramp=ramp, begin=begin, calls=handlers):
+                self.losses.append(sample_losses(update.outcome, batches.size(micro[update.index])))
+            optimizer.zero_grad(set_to_none=True)
+            stand = sandbox.checkpoint() if keep else None
+        self._stand = stand
+
+    def difference(self, batch: Any, reference: Any) -> float:
+        """Largest difference between the outputs for the real and for constant inputs, relative to the largest output."""
+        sandbox = self._sandbox
+        with sandbox.trial(start=self._stand, mode="eval"), torch.no_grad():
+            real = sandbox.predict(batch)
+            seed_everything(sandbox.seed)
+            same = sandbox.predict(constant_inputs(batch, reference))
+            return _apart(real, same)
+
+
+@probe
+def input_baseline(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch) -> InputBaseline:
+    """Run the three, look, and go on while undecided and fresh samples are left."""
+    micro = micro_batches(sandbox, LOOKS[0], whole=short.whole)
+    if len(micro) < 2:
+        raise CannotMeasure("one epoch has a single batch: there are no fresh samples to compare on")
+    _require_pairs(sandbox, micro)
+    reference = sandbox.feed.first
+    rate = _rate(short, batch)
+    keep = batch.parameters <= KEPT_NUMBERS
+    real = _Arm(sandbox, rate, lambda i, given: given[i])
+    constant = _Arm(sandbox, rate, lambda i, given: constant_inputs(given[i], reference))
+    permuted = _Arm(sandbox, rate, lambda i, given: permuted_inputs(given[i], given[_partner(i, given)]))
+    if rate is None and short.checkpoint is not None:
+        real.take_up(list(short.samples[: short.fresh]), short.checkpoint, short.optimizer)
+    for look in LOOKS if keep else FEW_LOOKS:
+        micro = micro_batches(sandbox, look, whole=short.whole)
+        last = look == LOOKS[-1] or len(micro) < look
+        real.run(micro, keep=keep or last)
+        constant.run(micro, keep=keep and not last)
+        permuted.run(micro, keep=keep and not last)
+        over_constant, over_permuted = lead(constant.losses, real.losses), lead(permuted.losses, real.losses)
+        helps = min(over_constant.t, over_permuted.t) > AHEAD
+        helps = helps and over_constant.gap > GAP * abs(_mean(constant.losses))
+        if helps or last or not _finite(real, constant, permuted):
+            break
+    return InputBaseline(
+        optimizer=real.optimizer,
+        updates=len(real.losses),
+        samples=sum(batches.size(b) for b in micro),
+        real=_means(real.losses),
+        constant=_means(constant.losses),
+        permuted=_means(permuted.losses),
+        over_constant=over_constant,
+        over_permuted=over_permuted,
+        helps=helps,
+        ignored=None if helps else real.difference(micro[-1], reference),
+        learned=batch.best.fit,
+        how=_how(micro[0]),
+        exhausted=len(micro) < look,
+    )
+
+
+def _rate(short: ShortRun, batch: OverfitBatch) -> float | None:
+    """The control's rate where the user's optimizer did not get on with a single batch; None for the user's own."""
+    if not short.diverged and batch.users.rise(batch.goal) <= RISE and (batch.users.fit or batch.users.share < 0.5):
+        return None
+    return next((r for r in CONTROL_RATES if batch.best.optimizer == f"Adam(lr={r:g})"), CONTROL_RATES[0])
+
+
+def _partner(index: int, micro: list[Any]) -> int:
+    """Neighbours give each other their inputs, so that these too come once."""
+    other = index ^ 1
+    return other if other < len(micro) else index - 1
+
+
+def _finite(*arms: _Arm) -> bool:
+    return all(math.isfinite(x) for arm in arms for one in arm.losses for x in one)
+
+
+def _means(losses: Losses) -> tuple[float, ...]:
+    return tuple(sum(one) / max(1, len(one)) for one in losses)
+
+
+def lead(other: Losses, real: Losses) -> Lead:
+    """The paired lead of `real` over the second half of the updates both made."""
+    updates = min(len(other), len(real))
+    pairs = [
+        b - a
+        for one, two in zip(real[updates // 2 : updates], other[updates // 2 : updates], strict=True)
+        if len(one) == len(two)
+        for a, b in zip(one, two, strict=True)
+    ]
+    number = len(pairs)
+    if number < 2 or not all(map(math.isfinite, pairs)):
+        return Lead(gap=math.nan, t=0.0, pairs=number)
+    mean = sum(pairs) / number
+    error = math.sqrt(sum((d - mean) ** 2 for d in pairs) / (number - 1) / number)
+    return Lead(gap=mean, t=mean / error if error > 0 else 0.0, pairs=number)
+
+
+def _mean(losses: Losses) -> float:
+    later = [x for one in losses[len(losses) // 2 :] for x in one]
+    return sum(later) / max(1, len(later))
+
+
+def _require_pairs(sandbox: Sandbox, micro: list[Any]) -> None:
+    """Raise CannotMeasure unless inputs and targets are two things, and it matters which belongs to which."""
+    one, donor = micro[0], micro[-1]
+    swapped = other_targets(one, donor)
+    if batches.split(one)[1] is None or (swapped is None and other_targets(one, one) is None):
+        raise CannotMeasure("the batch has no target apart from its input")
+    permuted = permuted_inputs(one, donor)
+    if not input_tensors(one) or same_tensors(
+        [t for _, t in input_tensors(one)], [t for _, t in input_tensors(permuted)]
+    ):
+        raise CannotMeasure("no input tensor is known that could be exchanged between samples")
+    if swapped is not None and same_tensors(one, swapped):
+        raise CannotMeasure("all targets are the same")
+
+    def look(given: Any) -> tuple[float, tuple[LossCall, ...]]:
+        seed_everything(sandbox.seed)
+        outcome = sandbox.forward(given, calls=handlers)
+        return float(outcome.loss), outcome.calls
+
+    with sandbox.trial(), without_dropout(sandbox.model) as handlers, torch.no_grad():
+        loss, calls = look(one)
+        if swapped is not None and look(swapped)[0] == loss:
+            raise CannotMeasure("the loss does not depend on the batch's targets")
+        others = look(permuted)[1]
+        if not same_tensors([c.target for c in calls], [c.target for c in others]):
+            raise CannotMeasure("the loss compares with the inputs themselves")
+
+
+def _apart(real: Any, same: Any) -> float:
+    largest = 0.0
+    for (_, a), (_, b) in zip(batches.named_tensors(real), batches.named_tensors(same), strict=False):
+        if not a.dtype.is_floating_point or a.shape != b.shape:
+            continue
+        scale = float(a.abs().max()) if a.numel() else 0.0
+        if not math.isfinite(scale):
+            return math.nan
+        largest = max(largest, float((a - b).abs().max()) / max(scale, 1e-30) if a.numel() else 0.0)
+    return largest
+
+
+def _how(batch: Any) -> str:
+    floats = {t.dtype.is_floating_point for _, t in input_tensors(batch)}
+    if floats == {True}:
+        return "their mean over the first batch"
+    return "the first sample's" if floats == {False} else "their mean (integers: the first sample's)"
