@@ -48,9 +48,9 @@ OF_INPUT = 0.1
 # Spread of the last layer over that of the first, or of the input. Default layers shrink by 0.33 to 0.6 each, Kaiming's keep it;
 # weights of N(0, 1) grow it by the root of the width (7 at width 128), weights of 1e-3 shrink it to a hundredth.
 GROWN, SHRUNK = 1e3, 1e-3
-# Every layer growing or shrinking like this is an initialisation, not depth.
-EACH_GROWS, ALL_GROW = 3.0, 100.0
-EACH_SHRINKS, MEAN_SHRINK = 0.25, 0.1
+# Most layers growing or shrinking like this is an initialisation, not depth. One layer may: heads are often drawn small.
+MOST_GROW, ALL_GROW = 3.0, 100.0
+MOST_SHRINK = 0.1
 # Silent layers explain an output that stands still; dead-relu says so.
 SILENT = 0.9
 # All units of the layers fixed: the biases decide (see dead-relu).
@@ -77,7 +77,7 @@ def activation_scale(start: Activations, run: TrainedActivations) -> Verdict:
         return _constant(now, later, best, scales, start, run)
     steps = _steps(scales)
     if len(steps) > 2 and not start.trained:
-        verdict = _growth(steps, scales, start)
+        verdict = _growth(steps, scales, later, run)
         if verdict is not None:
             return verdict
     if _biased(start, run):
@@ -146,25 +146,31 @@ def _constant(
     )
 
 
-def _growth(steps: list[tuple[str, float]], scales: list[Scale], start: Activations) -> Verdict | None:
+def _growth(
+    steps: list[tuple[str, float]], scales: list[Scale], later: float, run: TrainedActivations
+) -> Verdict | None:
     ratios = [b / a for (_, a), (_, b) in itertools.pairwise(steps)]
     # Against the first layer: raw inputs may have any scale. Against the input only where each single layer does it.
     own = steps[1:] if steps[0][0] == "the input" else steps
     whole = own[-1][1] / own[0][1]
     total = steps[-1][1] / steps[0][1]
     mean = total ** (1 / len(ratios))
-    grows = whole > GROWN or (min(ratios) > EACH_GROWS and total > ALL_GROW)
-    shrinks = total < SHRUNK and max(ratios) < EACH_SHRINKS and mean < MEAN_SHRINK
+    middle = sorted(ratios)
+    grows = whole > GROWN or (middle[(len(middle) - 1) // 2] > MOST_GROW and total > ALL_GROW)
+    shrinks = total < SHRUNK and middle[len(middle) // 2] < MOST_SHRINK
     if not grows and not shrinks:
         return None
     worst = max(range(len(ratios)), key=lambda i: ratios[i] if grows else -ratios[i])
-    jump = next(i for i, r in enumerate(ratios) if (r > EACH_GROWS if grows else r < EACH_SHRINKS) or i == worst)
+    jump = next(i for i, r in enumerate(ratios) if (r > MOST_GROW if grows else r < MOST_SHRINK) or i == worst)
     name = steps[jump + 1][0]
     scale = next(s for s in scales if s.name == name)
     word = "grows" if grows else "shrinks"
-    return warned(
+    unmended = shrinks and later < WEAK
+    say = failed if unmended else warned
+    return say(
         f"the spread over samples {word} from {steps[0][1]:.3g} ({steps[0][0]}) to {steps[-1][1]:.3g} ({steps[-1][0]}), "
-        f"a factor of {mean:.2g} in each of {len(ratios)} layers",
+        f"a factor of {mean:.2g} in each of {len(ratios)} layers"
+        + (f"; after {run.updates} updates of {run.optimizer} it is no better" if unmended else ""),
         expected=f"the last layer's between {SHRUNK:g} and {GROWN:g} times the first's",
         summary=f"the scale {word} by a factor of {total:.2g} through the network, first at {name}",
         numbers={"ratio": total, "per_layer": mean},

@@ -247,10 +247,13 @@ def _initialise(layer: Activation) -> Remedy:
     )
 
 
+def _telling(before: Activation, after: Activation) -> Activation:
+    return after if after.dead > before.dead + NEWLY_DEAD else before
+
+
 def _exhibits(start: Activations, run: TrainedActivations, later: dict[str, Activation]) -> tuple[Exhibit, ...]:
     layers = hidden_rectifiers(start)
-    worst = sorted(layers, key=lambda a: -max(a.dead, later.get(a.name, a).dead))
-    shown = [b if b.dead > a.dead + NEWLY_DEAD else a for a, b in ((a, later.get(a.name, a)) for a in worst)]
+    shown = sorted((_telling(a, later.get(a.name, a)) for a in layers), key=lambda a: -a.dead)
     notes = [f"{percent(a.dead)} silent, {percent(a.always_on)} always on" for a in shown]
     rows = []
     for a in layers:
