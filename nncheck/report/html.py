@@ -36,6 +36,7 @@ from nncheck.report.text import (
     duration,
     findings,
     headline,
+    moment,
     number,
     one_line,
     rerun_command,
@@ -118,11 +119,13 @@ def to_fragment(report: Report) -> str:
 def _render(template: str, report: Report, *, anchors: bool, **more: Any) -> str:
     views = _views(report, anchors)
     checks = all_checks(report)
+    first = next(((view.target.target, card) for view in views for card in view.found), None)
     return _environment().get_template(template).render(
         report=report,
         views=views,
         headline=headline(report),
-        first=next((card for view in views for card in view.found), None),
+        first=first[1] if first else None,
+        first_target=first[0] if first else "",
         counts=counts(checks),
         data=_without_pixels(to_dict(report)),
         **more,
@@ -144,6 +147,7 @@ def _environment() -> jinja2.Environment:
         "duration": duration,
         "icon": ICONS.__getitem__,
         "inline": inline,
+        "moment": moment,
         "number": number,
         "prose": prose,
         "said": said,

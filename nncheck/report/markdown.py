@@ -29,20 +29,24 @@ from nncheck.verdict import CheckResult, Report, Status, TargetResult
 MAX_PLACES = 5
 MAX_TEXT = 1000
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$>-])")
+# What begins markup within a line; what does so at its start only (`-`, `+`, `>`) never stands there.
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
+
+
+def _escaped(text: str) -> str:
+    safe = _SPECIAL.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
+    return safe.replace("@", "&#64;").replace("://", ":&#47;/").replace("www.", "www&#46;")
 
 
 def escaped(text: str) -> str:
     """Text on one line that stays text: no markup, no HTML, no mention of a person, no link."""
-    safe = shorten(one_line(text), MAX_TEXT).replace("&", "&amp;").replace("<", "&lt;")
-    safe = _SPECIAL.sub(r"\\\1", safe)
-    return safe.replace("@", "&#64;").replace("://", ":&#47;/").replace("www.", "www&#46;")
+    return _escaped(shorten(one_line(text), MAX_TEXT))
 
 
 def phrase(text: str) -> str:
     """Text that may hold `code` in backticks; everything else is escaped."""
     parts = re.split(r"`([^`\n]+)`", shorten(one_line(text), MAX_TEXT))
-    return "".join(code(part) if k % 2 else escaped(part) for k, part in enumerate(parts))
+    return "".join(code(part) if k % 2 else _escaped(part) for k, part in enumerate(parts))
 
 
 def code(text: str) -> str:
@@ -119,5 +123,5 @@ def finding_markdown(report: Report, target: TargetResult, result: CheckResult) 
     if not verdict.remedies and doc.fix and result.status is not Status.ERROR:
         lines.append(f"- **What to do:** {phrase(first_sentence(doc.fix).rstrip(':'))}")
     lines += [f"- **Seen:** {phrase(describe(exhibit))}" for exhibit in verdict.exhibits]
-    lines.append(f"- **Ask again:** {code(rerun_command(report, target, result.id))}")
+    lines.append(f"- **Run again:** {code(rerun_command(report, target, result.id))}")
     return "\n".join(lines)

@@ -31,13 +31,22 @@ def inline(text: str) -> Markup:
 
 def prose(text: str) -> Markup:
     """Paragraphs parted by empty lines; indented ones are code, `- ` begins an item."""
-    blocks = re.split(r"\n[ \t]*\n", clean(text).strip("\n").rstrip())
+    blocks: list[str] = []
+    for block in re.split(r"\n[ \t]*\n", clean(text).strip("\n").rstrip()):
+        if blocks and _is_code(block) and _is_code(blocks[-1]):
+            blocks[-1] += f"\n\n{block}"
+        else:
+            blocks.append(block)
     return Markup("\n").join(_block(block) for block in blocks if block.strip())
+
+
+def _is_code(block: str) -> bool:
+    return all(line.startswith(("    ", "\t")) for line in block.split("\n") if line.strip())
 
 
 def _block(block: str) -> Markup:
     lines = block.split("\n")
-    if all(line.startswith(("    ", "\t")) for line in lines if line.strip()):
+    if _is_code(block):
         return Markup("<pre><code>{}</code></pre>").format(dedent(block).strip("\n"))
     first = next((k for k, line in enumerate(lines) if _ITEM.match(line)), None)
     if first is None:

@@ -6,6 +6,7 @@ it may hold escape sequences, markup of any kind or commands to a CI system.
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 import shlex
@@ -92,6 +93,15 @@ def duration(seconds: float) -> str:
     if seconds < 119.5:
         return f"{seconds:.0f} s"
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def moment(created: str) -> str:
+    """`2026-11-21 12:00 UTC` of an ISO time; anything else as it is."""
+    try:
+        when = datetime.datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    return f"{when:%Y-%m-%d %H:%M} {when.tzname() or ''}".rstrip()
 
 
 def count(n: int, noun: str, plural: str = "") -> str:

@@ -47,7 +47,8 @@ def doc(id: str) -> Doc:
         title=f"The fault that {id} looks for.",
         what="Reads the first batch and compares what comes out with what must come out.\n\n    loss = loss_fn(model(x), y)",
         why="The first steps go into shrinking the last layer. Later curves look like a hockey stick and hide other faults.",
-        fix="Scale the last layer's weight by `0.1`, or zero its bias:\n\n    torch.nn.init.zeros_(model.head.bias)\n\n- then ask again",
+        fix="Scale the last layer's weight by `0.1`, or zero its bias:\n\n"
+        "    torch.nn.init.zeros_(model.head.bias)\n\n- then ask again",
         limits="A loss that nncheck does not know is skipped, never guessed.",
         source="Karpathy, A Recipe for Training Neural Networks (2019), https://karpathy.github.io/2019/04/25/recipe/",
     )
@@ -315,7 +316,8 @@ def unusable() -> TargetResult:
         findings=(),
         seconds=0.2,
         cost=Cost(),
-        problem=f"broken.py stopped with an error of its own\n  broken.py:88  in main  loss = criterion(net(x), y)\n::error::{SCRIPT}{ANSI}",
+        problem="broken.py stopped with an error of its own\n  broken.py:88  in main  loss = criterion(net(x), y)\n"
+        f"::error::{SCRIPT}{ANSI}",
     )
 
 

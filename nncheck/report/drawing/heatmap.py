@@ -68,7 +68,7 @@ def _shades(values: Sequence[float]) -> Callable[[float], tuple[float, float, fl
 
     def shade(value: float) -> tuple[float, float, float, float]:
         strength = 1.0 if high == low else (math.log10(value) - low) / (high - low)
-        return red, green, blue, round(0.25 + 0.75 * strength, 2)
+        return red, green, blue, round(0.35 + 0.65 * strength, 2)
 
     return shade
 
