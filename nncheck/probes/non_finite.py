@@ -12,6 +12,7 @@ from torch import Tensor
 from nncheck import batch as batches
 from nncheck.graph import nodes
 from nncheck.probes.first_step import FirstStep
+from nncheck.probes.gradients import Gradients
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
 from nncheck.verdict import Place
@@ -70,7 +71,7 @@ class NonFinite:
 
 
 @probe
-def non_finite(sandbox: Sandbox, first: FirstStep) -> NonFinite:
+def non_finite(sandbox: Sandbox, first: FirstStep, steps: Gradients) -> NonFinite:
     """Looks at the values of the first batches; runs the first one again only if something was wrong with it."""
     taken = sandbox.feed.take(SCANNED)
     data = tuple(found for index, batch in enumerate(taken) for found in _scan(index, batch))
@@ -80,12 +81,16 @@ def non_finite(sandbox: Sandbox, first: FirstStep) -> NonFinite:
         with sandbox.trial():
             origin = _origin(sandbox, taken[0], 0)
     runs: list[BadRun] = []
+    later = next((i for i, loss in enumerate(steps.losses) if i and not math.isfinite(loss)), None)
+    if later is not None and later < len(taken):
+        # Is it the batch, or the steps before it? Asked of the untouched weights.
+        runs.append(_run(sandbox, taken[later], later, "something makes the loss not finite"))
     if math.isfinite(first.loss) and not first.bad_gradients and first.connected:
         usual = _odd(taken[0], first.ignore_index)
         for index, batch in enumerate(taken[1:], 1):
             reason = next((f"holds {d.what} in {d.tensor}" for d in data if d.batch == index), "")
             reason = reason or next((r for r in _odd(batch, first.ignore_index) if r not in usual), "")
-            if reason and len(runs) < RUNS:
+            if reason and len(runs) < RUNS and index != later:
                 runs.append(_run(sandbox, batch, index, reason))
     return NonFinite(scanned=len(taken), data=data, runs=tuple(runs), origin=origin, backward=backward)
 
@@ -125,7 +130,12 @@ def _odd(batch: Any, ignore_index: int | None) -> set[str]:
         if tensor.ndim < 2 or not tensor.numel() or tensor.layout is not torch.strided or tensor.is_complex():
             continue
         rows = tensor.reshape(tensor.size(0), -1)
-        if rows.size(1) > 1 and bool((rows == rows[:, :1]).all(1).any()):
+        if rows.size(1) < 2:
+            continue
+        same = (rows == rows[:, :1]).all(1)
+        if bool((same & (rows[:, 0] == 0)).any()):
+            odd.add(f"a sample of {name or 'the input'} is zero everywhere")
+        elif bool(same.any()):
             odd.add(f"a sample of {name or 'the input'} is constant")
     return odd
 

@@ -45,7 +45,7 @@ SQUEEZED = 0.1
 @check(
     stage=Stage.INIT,
     after=("forward-pass", "finite-values"),
-    consequence_of=("symmetry", "dead-relu", "saturation", "activation-scale", "loss-at-init"),
+    consequence_of=("symmetry", "dead-relu", "saturation", "activation-scale", "loss-at-init", "optimizer-coverage"),
 )
 def gradient_flow(steps: Gradients, lost: LostGradient, found: Unreached) -> Verdict:
     """Judge what arrives: nothing at all, nothing somewhere, too little or too much."""

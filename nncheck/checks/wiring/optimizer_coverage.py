@@ -17,6 +17,8 @@ Source
     `nn.ModuleList`: layers in a plain list are not registered.
 """
 
+import re
+
 from nncheck.probes.gradients import Gradients, ParameterGradients
 from nncheck.probes.graph_leaves import GraphLeaves, Stray
 from nncheck.registry import check
@@ -26,6 +28,8 @@ from nncheck.verdict import Place, Remedy, Stage, Status, Table, Verdict, skippe
 _VISIBLE = 1e-5
 # Trained share below which, with a last layer frozen at its random start, a freezing loop has matched the wrong names.
 _TRAINED_SHARE = 0.01
+# A generator's step goes through its adversary, which another optimizer trains in another step.
+_ADVERSARY = re.compile(r"disc|critic|advers|(^|\.)(net)?_?D(\.|$)")
 
 _HOW = {
     "list": "in a Python list",
@@ -140,7 +144,9 @@ def _strays(leaves: GraphLeaves, found: _Findings) -> None:
 def _uncovered(leaves: GraphLeaves, found: _Findings) -> None:
     if leaves.default_optimizer:
         return
-    missing = [u for u in leaves.uncovered if not (u.elsewhere or u.asleep)]
+    if leaves.covered and not leaves.trained and not leaves.stale:
+        return  # what the optimizer holds gets no gradient at all: that is unused-parameters' finding, and the cause
+    missing = [u for u in leaves.uncovered if not (u.elsewhere or u.asleep or _ADVERSARY.search(u.name))]
     if missing:
         names = [u.name for u in missing]
         if leaves.stale:
