@@ -116,7 +116,7 @@ def from_json(text: str) -> Report:
     """Read what `to_json` wrote. Raises ValueError, with the reason, if the text is no result."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not an nncheck result: not JSON ({error})") from error
     return from_dict(data)
 
@@ -134,7 +134,7 @@ def from_dict(data: Any) -> Report:
         )
     try:
         return _read_report(data)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"not an nncheck result: {what}") from error
 

@@ -84,6 +84,7 @@ class Terminal:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._stage: str | None = None
+        self._started = False
 
     def __enter__(self) -> Terminal:
         return self
@@ -95,11 +96,13 @@ class Terminal:
 
     def start(self, target: str) -> None:
         """The first line, before torch is imported: half a dozen silent seconds feel like a hang."""
+        name = f" · {one_line(target)}"
+        if not self._quiet and self._started:
+            self._write([(), (("bold", "next"), ("", name))])
+        elif not self._quiet:
+            self._write([(("bold", f"nncheck {__version__}"), ("", f"{name} · loading torch and the target"))])
+        self._started = True
         self._stage = None
-        if not self._quiet:
-            self._write(
-                [(("bold", f"nncheck {__version__}"), ("", f" · {one_line(target)} · loading torch and the target"))]
-            )
         self._spin("loading torch and the target")
 
     def bound(self, lines: Iterable[str], notes: Iterable[str] = ()) -> None:

@@ -175,8 +175,12 @@ def test_tick_labels() -> None:
 
 
 def test_labels_do_not_meet() -> None:
-    moved = spread([0.5, 0.5, 0.52, 0.9], 0.1)
-    assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(sorted(moved)))
+    moved = spread([0.5, 0.9, 0.5, 0.52], 0.1)
+    assert moved[1] == pytest.approx(0.9)  # far enough from the others
+    assert [moved[k] for k in (0, 2, 3)] == pytest.approx([0.4067, 0.5067, 0.6067], abs=1e-4)
+    crowd = sorted(spread([0.01 * k for k in range(9)], 0.1))
+    assert all(b - a >= 0.1 - 1e-9 for a, b in itertools.pairwise(crowd))
+    assert spread([], 0.1) == []
 
 
 def test_names_of_layers_keep_what_tells_them_apart() -> None:

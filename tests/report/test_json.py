@@ -104,6 +104,8 @@ def _broken(change: str) -> Any:
             check["exhibits"][0]["samples"][0]["pixels"] = "?!"
         case "fail_on":
             data["fail_on"] = "always"
+        case "huge":
+            check["seconds"] = 10**400
         case "list":
             return [data]
         case "environment":
@@ -123,6 +125,7 @@ def _broken(change: str) -> Any:
         ("pixels", "no picture of 17 x 16 x 1"),
         ("base64", "not an nncheck result"),
         ("fail_on", "always"),
+        ("huge", "too large"),
         ("list", "no schema_version"),
         ("environment", "not an nncheck result"),
     ],
@@ -133,5 +136,6 @@ def test_what_is_no_result_is_told(change: str, message: str) -> None:
 
 
 def test_what_is_no_json_is_told() -> None:
-    with pytest.raises(ValueError, match="not JSON"):
-        from_json("<html>")
+    for text in ("<html>", "[" * 200_000):
+        with pytest.raises(ValueError, match="not JSON"):
+            from_json(text)

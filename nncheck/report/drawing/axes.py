@@ -6,7 +6,6 @@ No pyplot and no layout engine. Measured with matplotlib 3.11 on two cores: a la
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -54,9 +53,9 @@ def axis_labels(axes: Axes, ink: str, x_label: str, y_label: str) -> None:
     axes.set_ylabel(shorten(one_line(y_label), 36), color=ink, size=TEXT, labelpad=4)
 
 
-def tick_label(value: float) -> str:
-    """Three digits, a true minus, exponents without their zeros: `−2.5e−7`."""
-    mantissa, e, exponent = f"{value:.3g}".partition("e")
+def tick_label(value: float, *, digits: int = 3) -> str:
+    """Few digits, a true minus, exponents without their zeros: `−2.5e−7`."""
+    mantissa, e, exponent = f"{value:.{digits}g}".partition("e")
     return (f"{mantissa}e{int(exponent)}" if e else mantissa).replace("-", "−")
 
 
@@ -115,12 +114,19 @@ def axis_ticks(axes: Axes, which: str, low: float, high: float, log: bool) -> No
 
 
 def spread(places: Sequence[float], gap: float) -> list[float]:
-    """The same order of places, none nearer than `gap` to the next; moved as little as one pass up and down allows."""
+    """The same order of places, none nearer than `gap` to the next, moved least in the sense of squares.
+
+    With the gaps taken off this is isotonic regression, solved by pooling adjacent violators.
+    """
     order = sorted(range(len(places)), key=lambda i: places[i])
+    pools: list[tuple[float, int]] = []  # sum and size
+    for k, i in enumerate(order):
+        pools.append((places[i] - k * gap, 1))
+        while len(pools) > 1 and pools[-2][0] / pools[-2][1] > pools[-1][0] / pools[-1][1]:
+            total, size = pools.pop()
+            pools[-1] = (pools[-1][0] + total, pools[-1][1] + size)
+    levels = [total / size for total, size in pools for _ in range(size)]
     moved = list(places)
-    for below, above in itertools.pairwise(order):
-        moved[above] = max(moved[above], moved[below] + gap)
-    if order:
-        excess = (moved[order[-1]] - places[order[-1]]) / 2
-        moved = [place - excess for place in moved]
+    for k, i in enumerate(order):
+        moved[i] = levels[k] + k * gap
     return moved

@@ -76,7 +76,7 @@ def draw_curve(exhibit: Curve, ink: str) -> Figure | None:
 
 
 def _guide_label(guide: Guide) -> str:
-    return f"{shorten(one_line(guide.label), 26)} {tick_label(guide.value)}"
+    return f"{shorten(one_line(guide.label), 26)} {tick_label(guide.value, digits=4)}"
 
 
 def _guide_lines(
