@@ -14,7 +14,7 @@ from nncheck.errors import OutOfTime, TargetError
 from nncheck.objective import Objective
 from nncheck.recipe import PARTS, Recipe, Setup, call_factory, is_factory
 from nncheck.snapshot import seed_everything
-from nncheck.source import user_frames
+from nncheck.source import user_frames, words_of
 from nncheck.verdict import Place
 
 # AdamW at 3e-4: Karpathy's "safe" rate for Adam in the 2019 recipe.
@@ -132,7 +132,9 @@ def _users(call: Any, what: str) -> Any:
     except (OutOfTime, KeyboardInterrupt, TargetError):
         raise
     except BaseException as error:  # SystemExit, and what a library derives from BaseException
-        raise TargetError(f"{what} failed: {type(error).__name__}: {error}", places=user_frames(error)) from error
+        raise TargetError(
+            f"{what} failed: {type(error).__name__}: {words_of(error)}", places=user_frames(error)
+        ) from error
 
 
 def _check_parts(made: dict[str, Any], origins: Mapping[str, Place]) -> None:

@@ -139,7 +139,7 @@ def describe(batch: Any) -> str:
     parts = [f"{name or 'it'} is {describe_tensor(t)}" for name, t in named_tensors(batch)]
     if parts:
         return ", ".join(parts[:8]) + (f" and {len(parts) - 8} more" if len(parts) > 8 else "")
-    return f"a {type(batch).__name__} without tensors: {repr(batch)[:80]}"
+    return f"a {type(batch).__name__} without tensors: {' '.join(repr(batch).split())[:80]}"
 
 
 def describe_tensor(tensor: Tensor) -> str:

@@ -14,7 +14,7 @@ from nncheck import batch as batches
 from nncheck.errors import CannotMeasure, OutOfTime, TargetError
 from nncheck.losses import LossCall, loss_call
 from nncheck.recipe import Setup
-from nncheck.source import user_frames
+from nncheck.source import user_frames, words_of
 from nncheck.verdict import Place
 from nncheck.watch import Call, Handler, ModuleHandler, Watch
 
@@ -85,7 +85,7 @@ class Objective:
             raise TargetError(
                 f"the {self._says()} gave no scalar loss but {describe_returned(returned)}",
                 detail=f"the batch: {batches.describe(batch)}",
-                help=self._help(),
+                help=self._help(returned),
             )
         return Outcome(loss=loss, output=outputs[-1] if outputs else None, calls=tuple(seen))
 
@@ -157,7 +157,9 @@ class Objective:
     def _says(self) -> str:
         return {"training_step": "training_step", "loss_fn": "loss", "model": "model"}[self.form]
 
-    def _help(self) -> str:
+    def _help(self, returned: Any) -> str:
+        if isinstance(returned, (int, float)):
+            return "return the loss as a tensor: `.item()` or `float()` takes its gradient away"
         if self.form == "model":
             return (
                 'give a loss_fn(output, target), let the model return its loss (`.loss`, ["loss"] or in a tuple), '
@@ -240,7 +242,7 @@ def forward_error(error: BaseException, batch: Any, output: Any = None, *, stepw
     if isinstance(error, SystemExit):
         message = f"the model or loss called exit({error.code!r}) on the first batch it was given"
     else:
-        text = str(error).strip() or "no message"
+        text = words_of(error)
         message = f"{type(error).__name__} in the forward pass: {text}"
     detail = f"the batch: {batches.describe(batch)}"
     if output is not None:
@@ -251,7 +253,12 @@ def forward_error(error: BaseException, batch: Any, output: Any = None, *, stepw
         low, high, classes = labels
         if low < 0 or high >= classes:
             message += f" (labels range from {low} to {high}, but the model gives {classes} outputs)"
-            help = f"labels must lie between 0 and {classes - 1}: shift them, or give the last layer {high + 1} outputs"
+            help = f"labels must lie between 0 and {classes - 1}: shift them"
+            if high >= classes:
+                help += f", or give the last layer {high + 1} outputs"
+    target = batches.split(batch)[1]
+    if isinstance(target, Tensor) and target.is_floating_point() and "Long" in message:
+        help = "class labels are integers: give the loss labels.long()"
     arrays = any(type(item).__module__ == "numpy" for item in (batch if isinstance(batch, (list, tuple)) else [batch]))
     if not help and arrays:
         help = "the batch holds NumPy arrays: turn them into tensors in the data set or the loader"

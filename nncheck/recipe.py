@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from nncheck.errors import OutOfTime, TargetError
-from nncheck.source import user_frames
+from nncheck.source import user_frames, words_of
 from nncheck.verdict import Place
 
 if TYPE_CHECKING:
@@ -129,7 +129,11 @@ def call_factory(part: str, value: Callable[..., Any], parts: Mapping[str, Any],
     except (OutOfTime, KeyboardInterrupt, TargetError):
         raise
     except BaseException as error:  # SystemExit, and what a library derives from BaseException
-        what = f"called exit({error.code!r})" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+        what = (
+            f"called exit({error.code!r})"
+            if isinstance(error, SystemExit)
+            else f"{type(error).__name__}: {words_of(error)}"
+        )
         raise TargetError(f"{part} = {name}() failed: {what}", places=user_frames(error) or places) from error
     if inspect.isawaitable(made):
         close = getattr(made, "close", None)

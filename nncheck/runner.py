@@ -19,7 +19,7 @@ from nncheck.probes.first_step import FirstStep
 from nncheck.recipe import Setup
 from nncheck.registry import Check, Entry, load, order_findings
 from nncheck.sandbox import Sandbox
-from nncheck.source import user_frames
+from nncheck.source import user_frames, words_of
 from nncheck.verdict import (
     CheckResult,
     Cost,
@@ -30,7 +30,6 @@ from nncheck.verdict import (
     errored,
     skipped,
 )
-
 
 OUT_OF_TIME = "the time budget is used up"
 
@@ -78,14 +77,15 @@ def run_target(
             sandbox.feed.take(LOOK_AHEAD)
         except TargetError as error:
             problem = explain(error)
-        except OutOfTime:
-            problem = "the time budget ran out before the first training step was done"
+        except OutOfTime as stop:
+            text = "the time budget ran out before the first training step was done"
+            problem = explain(TargetError(text, places=user_frames(stop)))
         except CannotMeasure as reason:
             problem = str(reason)
         except KeyboardInterrupt:
             interrupted = True
         except Exception as error:  # noqa: BLE001  # e.g. a backward written by the user: told like any failure of theirs
-            text = f"the first training step failed: {type(error).__name__}: {error}"
+            text = f"the first training step failed: {type(error).__name__}: {words_of(error)}"
             problem = explain(TargetError(text, places=user_frames(error)))
     if problem is not None or interrupted:
         checks = []
@@ -159,7 +159,7 @@ def _ask(check: Check, evidence: Evidence) -> Verdict:
     except TargetError as error:
         return errored(error.message, places=error.places)
     except Exception as error:  # noqa: BLE001  # one crash never stops the rest: it becomes this check's verdict
-        return errored(f"could not tell: {type(error).__name__}: {error}", places=user_frames(error))
+        return errored(f"could not tell: {type(error).__name__}: {words_of(error)}", places=user_frames(error))
 
 
 def explain(error: TargetError) -> str:
@@ -191,7 +191,7 @@ def describe_optimizer(setup: Setup) -> str:
     return f"{text} (nncheck's default)" if setup.default_optimizer else text
 
 
-def environment(*, seed: int, device: torch.device, command: str) -> dict[str, str]:
+def environment(*, seed: int, device: torch.device | str, command: str) -> dict[str, str]:
     """What a result depends on besides the code."""
     return {
         "nncheck": __version__,

@@ -16,6 +16,7 @@ from nncheck.deadline import alarm
 from nncheck.errors import OutOfTime, TargetError, UsageError
 from nncheck.prints import UserOutput
 from nncheck.report.terminal import Terminal
+from nncheck.source import user_frames
 from nncheck.verdict import CheckResult, Cost, Report, TargetResult
 
 if TYPE_CHECKING:
@@ -119,8 +120,9 @@ def _check_one(
         try:
             setup = _load(text, options, terminal, tell, deadline)
             return _check(text, setup, options, terminal, tell, deadline)
-        except OutOfTime:
-            problem = f"the time budget of {options.budget:g} s ran out while the target was loaded"
+        except OutOfTime as stop:
+            late = f"the time budget of {options.budget:g} s ran out while the target was loaded"
+            problem = problem_of(TargetError(late, places=user_frames(stop)), options)
         except TargetError as error:
             problem = problem_of(error, options)
     printed = output.tail()

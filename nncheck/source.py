@@ -20,6 +20,9 @@ from nncheck.verdict import Place
 if TYPE_CHECKING:
     from torch import nn
 
+# Functions that call each other in a circle, of which one round is shown.
+MAX_CYCLE = 4
+
 _OWN = str(Path(__file__).resolve().parent) + os.sep
 _OBJECTIVE = str(Path(__file__).with_name("objective.py"))
 
@@ -79,11 +82,20 @@ def calling_place(name: str, detail: str = "") -> Place:
 
 def user_frames(error: BaseException) -> tuple[Place, ...]:
     """The user's frames of an exception and its causes, outermost first, as places named by function."""
-    places = []
+    places: list[Place] = []
     for frame in traceback.extract_tb(error.__traceback__):
-        if is_users(frame.filename):
-            places.append(place_at(frame.name, frame.filename, frame.lineno))
+        place = place_at(frame.name, frame.filename, frame.lineno) if is_users(frame.filename) else None
+        if place is not None and place not in places[-MAX_CYCLE:]:  # a recursion repeats itself a thousand times
+            places.append(place)
     return tuple(places)
+
+
+def words_of(error: BaseException) -> str:
+    """An exception's own text; its class may fail even at that."""
+    try:
+        return str(error).strip() or "no message"
+    except Exception:  # noqa: BLE001  # the user's __str__ may raise anything
+        return "no message"
 
 
 def class_place(module: nn.Module, name: str, detail: str = "") -> Place:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from nncheck.source import is_users, place_at
+from nncheck.source import is_users, place_at, words_of
 from nncheck.verdict import Place
 
 _FRAME = re.compile(r'^ *File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$', re.MULTILINE)
@@ -33,7 +33,7 @@ def in_process(loader: Iterable[Any]) -> Iterable[Any]:
 
 def remote_failure(error: BaseException) -> tuple[str, str, tuple[Place, ...]]:
     """(type, text, the user's frames) of a failure; one in a worker carries its traceback as text in its message."""
-    text = str(error).strip() or "no message"
+    text = words_of(error)
     _, mark, trace = text.partition("Original Traceback (most recent call last):")
     if not mark:
         return type(error).__name__, text, ()

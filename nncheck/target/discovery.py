@@ -103,6 +103,14 @@ def discover(module: ModuleType, reading: Reading, target: Target, flags: Mappin
             rule(search)
     if "model" not in search.parts:
         raise _no_model(search)
+    for part, why in search.unusable.items():
+        if part not in search.parts and part != "train_loader":
+            search.notes.append(f"not used as {part}: {'; '.join(why[:3])}")
+    if "train_loader" not in search.parts and search.unusable.get("train_loader"):
+        raise TargetError(
+            f"{search.file} has no train_loader that can be used: {'; '.join(search.unusable['train_loader'][:4])}",
+            help="bind a DataLoader, or any iterable of batches, to `train_loader`",
+        )
     # A builder is left out of the printed names: `model = build_model()` says what was done.
     names = {p: f"{n}()" if is_factory(p, search.parts[p]) else n for p, n in search.names.items()}
     return Found(
@@ -226,12 +234,16 @@ def _unusable(part: str, name: str, value: Any) -> str | None:
         iterable = hasattr(value, "__iter__") or hasattr(value, "__getitem__")
         return None if iterable or is_factory(part, value) else f"is {value!r:.40}"
     if part == "loss_fn":
-        return None if callable(value) and not isinstance(value, torch.Tensor) else ""
+        if callable(value) and not isinstance(value, torch.Tensor):
+            return None
+        return "" if name == "loss" else f"is {value!r:.40}"  # `loss` is as often the value as the function
     if part == "optimizer":
         ready = hasattr(value, "param_groups") and hasattr(value, "step")
     else:
         ready = hasattr(value, "step") and not inspect.isclass(value)
-    return None if ready or is_factory(part, value) else ""
+    if ready or is_factory(part, value):
+        return None
+    return f"is {value!r:.40}" if isinstance(value, (str, int, float, dict)) else ""
 
 
 def _is_module(value: Any) -> bool:

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from nncheck.errors import OutOfTime, TargetError
-from nncheck.source import is_users, place_at, shown, user_frames
+from nncheck.source import is_users, place_at, shown, user_frames, words_of
 from nncheck.target.reading import Reading, read, training_on_import
 from nncheck.verdict import Place
 
@@ -115,16 +116,25 @@ def _module_file(dotted: str) -> Path | None:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Afterwards the import path, the folder and the modules of the user's own files are as before.
+    """Afterwards the import path, the folder, torch's global switches and the modules of the user's files are as before.
 
     So two targets may each have a `data.py` of their own. No bytecode is written into the user's folders meanwhile.
     """
+    import torch
+
+    from nncheck.snapshot import RandomState
+
+    world, threads = RandomState(), torch.get_num_threads()
     path, folder, bytecode = list(sys.path), os.getcwd(), sys.dont_write_bytecode
     argv, modules, recursion = list(sys.argv), dict(sys.modules), sys.getrecursionlimit()
     sys.dont_write_bytecode = True
     try:
-        yield
+        with warnings.catch_warnings():
+            yield
     finally:
+        world.restore()
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
         sys.path[:], sys.dont_write_bytecode, sys.argv[:] = path, bytecode, argv
         sys.setrecursionlimit(recursion)
         if os.path.isdir(folder):
@@ -227,7 +237,7 @@ def import_failure(error: BaseException, target: Target) -> TargetError:
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         place = place_at("module", error.filename, error.lineno)
         return TargetError(f"{shown(error.filename)} is not valid Python: {error.msg}", places=(*places, place))
-    text = str(error).strip() or "no message"
+    text = words_of(error)
     return TargetError(f"{file} failed while it was imported: {type(error).__name__}: {text}", places=places)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nncheck.errors import TargetError
-from nncheck.source import place_at
+from nncheck.source import place_at, shown
 
 # Local files that a file imports are read too, this deep: `run.py` -> `engine.py` -> `train.py`.
 MAX_DEPTH = 4
@@ -51,20 +51,20 @@ def read(path: Path) -> Reading:
             text = file.read()
         tree = ast.parse(text, filename=str(path))
     except SyntaxError as error:
-        shown = place_at("module", str(path), error.lineno)
+        place = place_at("module", str(path), error.lineno)
         if error.lineno is None:
-            raise TargetError(f"{path} cannot be read as Python: {error.msg}") from error
+            raise TargetError(f"{shown(str(path))} cannot be read as Python: {error.msg}") from error
         raise TargetError(
-            f"{path.name} is not valid Python: {error.msg}", places=(shown,), help=f"correct line {error.lineno}"
+            f"{shown(str(path))} is not valid Python: {error.msg}", places=(place,), help=f"correct line {error.lineno}"
         ) from error
     except UnicodeDecodeError as error:
-        raise TargetError(f"{path} is not text: {error.reason} at byte {error.start}") from error
+        raise TargetError(f"{shown(str(path))} is not text: {error.reason} at byte {error.start}") from error
     except ValueError as error:  # null bytes
-        raise TargetError(f"{path} cannot be read as Python: {error}") from error
+        raise TargetError(f"{shown(str(path))} cannot be read as Python: {error}") from error
     except RecursionError as error:
-        raise TargetError(f"{path} nests too deeply to be read") from error
+        raise TargetError(f"{shown(str(path))} nests too deeply to be read") from error
     except OSError as error:
-        raise TargetError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise TargetError(f"{shown(str(path))} cannot be read: {error.strerror or error}") from error
     body = list(_importable(tree.body))
     reading = Reading(
         path=path,
