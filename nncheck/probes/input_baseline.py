@@ -18,7 +18,7 @@ from nncheck.errors import CannotMeasure
 from nncheck.losses import LossCall
 from nncheck.micro import micro_batches, sample_losses
 from nncheck.pairing import constant_inputs, input_tensors, other_targets, permuted_inputs, same_tensors
-from nncheck.probes.overfit import CONTROL_RATES, RISE, OverfitBatch
+from nncheck.probes.overfit import CONTROL_RATES, OverfitBatch
 from nncheck.probes.short_run import ShortRun
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
@@ -55,7 +55,8 @@ class InputBaseline:
     """Loss per update of the three runs, and the lead of the real inputs over each of the other two in the second half.
 
     helps: both leads are certain. ignored: largest relative difference between the outputs for real and constant inputs after
-    training (None if not asked, because the inputs help). learned: one batch could be learned by heart with this optimizer.
+    training (None if not asked, because the inputs help; NaN if there was nothing to compare). learned_in: updates in which this
+    optimizer learned one batch by heart, None if it could not.
     constant: what the constant inputs are. exhausted: the epoch had no more fresh samples.
     """
 
@@ -69,7 +70,7 @@ class InputBaseline:
     over_permuted: Lead
     helps: bool
     ignored: float | None
-    learned: bool
+    learned_in: int | None
     how: str
     exhausted: bool
 
@@ -158,7 +159,7 @@ def input_baseline(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch) -> In
         over_permuted=over_permuted,
         helps=helps,
         ignored=None if helps else real.difference(micro[-1], reference),
-        learned=batch.best.fit,
+        learned_in=_learned_in(real.optimizer, batch),
         how=_how(micro[0]),
         exhausted=len(micro) < look,
     )
@@ -166,9 +167,13 @@ def input_baseline(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch) -> In
 
 def _rate(short: ShortRun, batch: OverfitBatch) -> float | None:
     """The control's rate where the user's optimizer did not get on with a single batch; None for the user's own."""
-    if not short.diverged and batch.users.rise(batch.goal) <= RISE and (batch.users.fit or batch.users.share < 0.5):
+    if not short.diverged and batch.users.fit and batch.users.clip is None:
         return None
     return next((r for r in CONTROL_RATES if batch.best.optimizer == f"Adam(lr={r:g})"), CONTROL_RATES[0])
+
+
+def _learned_in(optimizer: str, batch: OverfitBatch) -> int | None:
+    return min((len(run.losses) for run in batch.runs if run.fit and run.optimizer == optimizer), default=None)
 
 
 def _partner(index: int, micro: list[Any]) -> int:
@@ -236,14 +241,15 @@ def _require_pairs(sandbox: Sandbox, micro: list[Any]) -> None:
 
 
 def _apart(real: Any, same: Any) -> float:
-    largest = 0.0
+    largest = math.nan
     for (_, a), (_, b) in zip(batches.named_tensors(real), batches.named_tensors(same), strict=False):
-        if not a.dtype.is_floating_point or a.shape != b.shape:
+        if not a.dtype.is_floating_point or a.shape != b.shape or not a.numel():
             continue
-        scale = float(a.abs().max()) if a.numel() else 0.0
+        scale = float(a.abs().max())
         if not math.isfinite(scale):
             return math.nan
-        largest = max(largest, float((a - b).abs().max()) / max(scale, 1e-30) if a.numel() else 0.0)
+        apart = float((a - b).abs().max()) / max(scale, 1e-30)
+        largest = apart if math.isnan(largest) else max(largest, apart)
     return largest
 
 
