@@ -1,0 +1,5 @@
+from parts import *
+
+model = classifier()
+train_loader = 64
+loss_fn = nn.CrossEntropyLoss()

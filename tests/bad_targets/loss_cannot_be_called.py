@@ -1,0 +1,5 @@
+from parts import *
+
+model = classifier()
+train_loader = batches_of()
+loss_fn = "cross-entropy"

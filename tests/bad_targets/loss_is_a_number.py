@@ -1,0 +1,8 @@
+from parts import *
+
+model = classifier()
+train_loader = batches_of()
+
+
+def loss_fn(output, target):
+    return nn.functional.cross_entropy(output, target).item()

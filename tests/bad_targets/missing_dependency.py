@@ -1,0 +1,3 @@
+import a_package_nobody_has
+
+model = None

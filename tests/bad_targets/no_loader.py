@@ -1,0 +1,4 @@
+from parts import *
+
+model = classifier()
+loss_fn = nn.CrossEntropyLoss()

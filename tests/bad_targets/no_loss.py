@@ -1,0 +1,4 @@
+from parts import *
+
+model = classifier()
+train_loader = batches_of()

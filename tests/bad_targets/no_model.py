@@ -1,0 +1,4 @@
+from parts import *
+
+train_loader = batches_of()
+loss_fn = nn.CrossEntropyLoss()

@@ -1,0 +1,6 @@
+from parts import *
+
+model = classifier()
+train_loader = batches_of()
+loss_fn = nn.CrossEntropyLoss()
+optimizer = "adam"

@@ -1,0 +1,5 @@
+from parts import *
+
+import nncheck
+
+recipe = nncheck.Recipe(model=classifier(), loss_fn=nn.CrossEntropyLoss())
