@@ -88,7 +88,10 @@ def save_plots(report: Report, folder: str | Path) -> list[Path]:
     written: list[Path] = []
     with drawing():
         for name, exhibit in _named_exhibits(report):
-            figure = draw(exhibit, FILE_INK, title=True)
+            try:
+                figure = draw(exhibit, FILE_INK, title=True)
+            except Exception:  # noqa: BLE001  # one picture that cannot be drawn costs only itself; the page says why
+                continue
             if figure is None:
                 continue
             figure.set_facecolor("white")

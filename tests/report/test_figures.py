@@ -15,7 +15,7 @@ import pytest
 from nncheck.report import figures
 from nncheck.report.describe import describe, describe_sample
 from nncheck.report.drawing import omitted
-from nncheck.report.drawing.axes import ALARM, COLOURS, MAX_POINTS, log_ticks, spread, thin, tick_label
+from nncheck.report.drawing.axes import ALARM, COLOURS, MAX_POINTS, guide_label, log_ticks, spread, thin, tick_label
 from nncheck.report.drawing.bars import MAX_BARS, pick_bars
 from nncheck.report.text import shorten_name
 from nncheck.verdict import Bars, Curve, Exhibit, Guide, Heatmap, Histogram, Line, Panel, Sample, Samples
@@ -233,6 +233,20 @@ def test_a_foreign_id_names_no_other_folder(tmp_path: Path) -> None:
     evil = dataclasses.replace(target.check("gradient-flow"), id="../../etc/passwd")
     report = golden.report(dataclasses.replace(target, checks=(evil,)))
     assert [path.name for path in figures.save_plots(report, tmp_path)] == ["_etc_passwd-1.png", "_etc_passwd-1.pdf"]
+
+
+def test_a_picture_that_cannot_be_drawn_costs_only_itself(tmp_path: Path) -> None:
+    target = golden.target()
+    result = target.check("batch-mixing")
+    words = Heatmap(title="odd", x_label="x", y_label="y", values=(("a", "b"),))  # type: ignore[arg-type]
+    odd = dataclasses.replace(result, verdict=dataclasses.replace(result.verdict, exhibits=(words, golden.heatmap())))
+    written = figures.save_plots(golden.report(dataclasses.replace(target, checks=(odd,))), tmp_path)
+    assert [path.name for path in written] == ["batch-mixing-2.png", "batch-mixing-2.pdf"]
+
+
+def test_a_level_named_by_its_value_is_said_once() -> None:
+    assert guide_label(Guide(label="1", value=1.0), 20) == "1"
+    assert guide_label(Guide(label="ln 10", value=2.302585), 20) == "ln 10 2.303"
 
 
 def test_nothing_but_text_needs_no_picture() -> None:

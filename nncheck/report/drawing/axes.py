@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nncheck.report.describe import finite
 from nncheck.report.text import number, one_line, shorten
+from nncheck.verdict import Guide
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,6 +77,12 @@ def log_ticks(low: float, high: float) -> list[tuple[float, str]]:
     ]
     inside = [(place, label) for place, label in ticks if low - 1e-9 <= place <= high + 1e-9]
     return inside if len(inside) >= 2 else [(low, number(10.0**low)), (high, number(10.0**high))]
+
+
+def guide_label(guide: Guide, width: int) -> str:
+    """The name of a level and its value; a name that is the value already stands alone."""
+    name, value = shorten(one_line(guide.label), width), tick_label(guide.value, digits=4)
+    return value if name in (value, number(guide.value)) else f"{name} {value}"
 
 
 def plotted(values: Sequence[float], log: bool) -> list[float]:

@@ -13,6 +13,7 @@ from nncheck.report.drawing.axes import (
     SMALL,
     TEXT,
     axis_ticks,
+    guide_label,
     limits,
     new_axes,
     page,
@@ -87,7 +88,7 @@ def draw_bars(exhibit: Bars, ink: str) -> Figure | None:
         axes.axvline(place, color=ink, alpha=0.7, linewidth=0.9, linestyle=(0, (4, 3)))
         right = place > low + span / 2
         axes.annotate(
-            f"{shorten(one_line(guide.label), 60)} {tick_label(guide.value)}", xy=(place, -0.5),
+            guide_label(guide, 60), xy=(place, -0.5),
             xytext=(-3 if right else 3, 3 + 11.2 * k), textcoords="offset points", size=SMALL, color=ink,
             ha="right" if right else "left", va="bottom", annotation_clip=False,
         )  # fmt: skip

@@ -13,13 +13,13 @@ from nncheck.report.drawing.axes import (
     TEXT,
     axis_labels,
     axis_ticks,
+    guide_label,
     limits,
     new_axes,
     page,
     plotted,
     spread,
     thin,
-    tick_label,
 )
 from nncheck.report.text import one_line, shorten
 from nncheck.verdict import Curve, Guide
@@ -46,9 +46,11 @@ def draw_curve(exhibit: Curve, ink: str) -> Figure | None:
     if x_range is None or y_range is None:
         return None
     legend = len(curves) > 1 or (curves and one_line(exhibit.lines[0].label) != one_line(exhibit.y_label))
-    top = 10.0 + (18.0 * math.ceil(len(curves) / 2) if legend else 0.0)
+    names = [shorten(one_line(line.label), 84) for line in exhibit.lines[: len(curves)]]
+    columns = 2 if max(map(len, names), default=0) <= 42 else 1
+    top = 10.0 + (18.0 * math.ceil(len(curves) / columns) if legend else 0.0)
     height = 220.0 + top
-    longest = max((len(_guide_label(guide)) for guide, _ in guides), default=0)
+    longest = max((len(guide_label(guide, 26)) for guide, _ in guides), default=0)
     figure = page(height)
     axes = new_axes(figure, ink, left=64, top=top, right=24 + 5.8 * longest if guides else 18, bottom=42)
     axes.set_xlim(*x_range)
@@ -59,24 +61,19 @@ def draw_curve(exhibit: Curve, ink: str) -> Figure | None:
     axes.set_axisbelow(True)
     for k, (xs, ys) in enumerate(curves):
         marker = "o" if len(xs) <= 12 else None
-        label = shorten(one_line(exhibit.lines[k].label), 44) or " "
         # A leading underscore would hide the line from the legend.
         axes.plot(
             xs, ys, color=COLOURS[k], linestyle=DASHES[k % len(DASHES)], linewidth=1.7, marker=marker, markersize=3.2,
-            label=f"\u2009{label}",
+            label=f"\u2009{names[k]}",
         )  # fmt: skip
     axis_labels(axes, ink, exhibit.x_label, exhibit.y_label)
     _guide_lines(axes, ink, guides, y_range, height - top - 42)
     if legend:
         axes.legend(
-            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, frameon=False, fontsize=TEXT, labelcolor=ink,
+            loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, frameon=False, fontsize=TEXT, labelcolor=ink,
             handlelength=2.4, borderpad=0.2, borderaxespad=0.1, columnspacing=1.6, labelspacing=0.3,
         )  # fmt: skip
     return figure
-
-
-def _guide_label(guide: Guide) -> str:
-    return f"{shorten(one_line(guide.label), 26)} {tick_label(guide.value, digits=4)}"
 
 
 def _guide_lines(
@@ -88,7 +85,7 @@ def _guide_lines(
     for (guide, place), height, label_height in zip(guides, heights, spread(heights, _LABEL_GAP / pixels), strict=True):
         axes.axhline(place, color=ink, alpha=0.7, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.annotate(
-            _guide_label(guide),
+            guide_label(guide, 26),
             xy=(1.0, height), xytext=(1.05, label_height), xycoords="axes fraction", textcoords="axes fraction",
             color=ink, size=SMALL, va="center", ha="left", annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": ink, "alpha": 0.5, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0},
