@@ -26,8 +26,9 @@ _CUTS = frozenset(
      "__float__", "asarray"}
 )  # fmt: skip
 _ROUTING = frozenset(
-    {"topk", "argmax", "multinomial", "gumbel_softmax", "sort", "argsort", "one_hot", "nonzero", "where"}
-)
+    {"topk", "argmax", "multinomial", "gumbel_softmax", "sort", "argsort", "one_hot", "nonzero", "where", "bincount", "eq",
+     "__eq__", "index_add", "index_add_", "scatter", "scatter_add_", "rand", "bernoulli"}
+)  # fmt: skip
 # A cut is searched for what lies behind it; an output that is logged by hundreds of `.item()` is looked at this often.
 _LOOKS = 64
 

@@ -82,7 +82,7 @@ def meant(branch: Branch) -> bool:
     """Whether a branch without gradient looks intended."""
     if branch.asleep or branch.drifted or not branch.optimized or branch.zeroed:
         return True
-    if branch.why == "never used" and not branch.users:
+    if branch.why in ("never used", "dropped") and not branch.users:
         return True  # a library model's own spare part: a pooler, a head for another task
     if branch.siblings and branch.routed:
         return True  # an expert nothing was routed to
