@@ -71,6 +71,7 @@ def follow(
     track = Track()
     from_integers: dict[int, Tensor] = {}  # keeps them alive, so that an id stays one tensor's
     depth = 0
+    marking = False
 
     def mark(name: str, tensor: Tensor) -> Tensor:
         if tensor.layout is not torch.strided:
@@ -87,10 +88,11 @@ def follow(
         return leaf.clone()  # a leaf itself could not be changed in place
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
-        nonlocal depth
+        nonlocal depth, marking
         depth += 1
         if depth > 1:
             return None
+        marking = True  # what is done here is none of the model's doing
         given = (args, kwargs)
         packed = any(isinstance(v, nn.utils.rnn.PackedSequence) for v in (*args, *kwargs.values()))
         if packed:
@@ -98,6 +100,7 @@ def follow(
         track.ragged |= any(_per_sample(value) for value in (*args, *kwargs.values()))
         names = iter([name for name, _ in batches.named_tensors(args)] + [n for n, _ in batches.named_tensors(kwargs)])
         changed: tuple[Any, Any] = batches.map_tensors(lambda t: mark(next(names, ""), t), given)
+        marking = False
         return changed
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
@@ -107,6 +110,8 @@ def follow(
             track.outputs.extend(_tensors(output))
 
     def see(call: Call) -> Any:
+        if marking:
+            return None
         function, result = call.function, call.result
         if function is F.batch_norm:
             frozen = _without_batch_statistics(call, track)

@@ -236,7 +236,8 @@ def _by_design(model: nn.Module, made: Made, *, collated: bool) -> str:
             return f"{name} ({made.layer}) looks at other samples by design"
     if BY_DESIGN.search(type(model).__name__):
         return f"{type(model).__name__} looks at other samples by design"
-    if not collated and made.function in RECURRENT and made.tensor.ndim == 2:
+    unbatched = made.tensor.ndim == 2 or (made.tensor.ndim == 3 and 1 in made.tensor.shape[:2])  # torch adds a batch of one
+    if not collated and made.function in RECURRENT and unbatched:
         return f"{made.function} is given one sequence without a batch dimension: its rows are time steps"
     return ""
 
