@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncheck.activation_kinds import kind_of
+from nncheck.activation_kinds import Kind, kind_of
 from nncheck.source import layer_place
 from nncheck.streams import (
     AttentionStream,
@@ -64,7 +64,7 @@ class Collector:
         self.first = True
         self._model = model
         self._origin = origin
-        self._names: dict[str, int] = {}
+        self._names: dict[tuple[str, str], int] = {}
         self.start(1)
 
     def start(self, samples: int) -> None:
@@ -86,26 +86,36 @@ class Collector:
             self._axis = -1
         if name in _NORMS:
             self._segment += 1
-        with torch.no_grad():
-            if name in _OWN_WEIGHT or name in _RECURRENT or (name in _MATRIX and _parameter(call) is not None):
-                self._scale(call, result)
-            if self.first and name in _ATTENTIONS:
-                self._attention(call, result)
-                if name == "softmax" and result.ndim == 2:
-                    self.softmaxes.append((self._place(call), result.grad_fn))
-            kind = kind_of(call)
-            if kind is not None and kind.family != "softmax" and result.ndim > 0:
-                key = self._key(call, result.shape[self._axis] if result.ndim > 1 else 1)
-                stream = self.units.get(key)
-                if stream is None:
-                    if not self.first:
-                        return
-                    stream = UnitStream(
-                        name=self._name(call), layer=self._feeding, kind=kind, place=self._place(call),
-                        node=result.grad_fn, trains=result.requires_grad,
-                    )  # fmt: skip
-                    self.units[key] = stream
-                stream.add(call.args[0] if call.args else None, result, self._axis if result.ndim > 1 else 0)
+        try:
+            with torch.no_grad():
+                self._take(call, result)
+        except RuntimeError:
+            pass  # a dtype, layout or tensor subclass that torch cannot sum up: this one call goes unseen
+
+    def _take(self, call: Call, result: Tensor) -> None:
+        name = call.name
+        if name in _OWN_WEIGHT or name in _RECURRENT or (name in _MATRIX and _parameter(call) is not None):
+            self._scale(call, result)
+        if self.first and name in _ATTENTIONS:
+            self._attention(call, result)
+            if name == "softmax" and result.ndim == 2:
+                self.softmaxes.append((self._place(call), result.grad_fn))
+        kind = kind_of(call)
+        if kind is not None and kind.family != "softmax" and result.ndim > 0:
+            self._unit(call, result, kind)
+
+    def _unit(self, call: Call, result: Tensor, kind: Kind) -> None:
+        key = self._key(call, result.shape[self._axis] if result.ndim > 1 else 1)
+        stream = self.units.get(key)
+        if stream is None:
+            if not self.first:
+                return  # what its result is used for is known of the first batch only
+            stream = UnitStream(
+                name=self._name("activation", call), layer=self._feeding, kind=kind, place=self._place(call),
+                node=result.grad_fn, trains=result.requires_grad,
+            )  # fmt: skip
+            self.units[key] = stream
+        stream.add(call.args[0] if call.args else None, result, self._axis if result.ndim > 1 else 0)
 
     def _scale(self, call: Call, result: Tensor) -> None:
         self._feeding = call.layer
@@ -120,7 +130,7 @@ class Collector:
             bias = call.args[2] if len(call.args) > 2 else call.kwargs.get("bias")
         weight = _parameter(call)
         stream = ScaleStream(
-            name=self._name(call),
+            name=self._name("scale", call),
             place=self._place(call),
             function=call.name,
             segment=self._segment,
@@ -144,17 +154,18 @@ class Collector:
         if stream is None:
             heads = scores.shape[-3] if scores.ndim > 3 else 1
             stream = self.attentions[key] = AttentionStream(
-                name=self._name(call), place=self._place(call), keys=scores.shape[-1], heads=heads, node=result.grad_fn
-            )
+                name=self._name("attention", call), place=self._place(call), keys=scores.shape[-1], heads=heads,
+                scaled=call.kwargs.get("scale") != 1, node=result.grad_fn,
+            )  # fmt: skip
         take_in(stream, scores, weights)
 
     def _key(self, call: Call, size: int) -> Any:
         return call.layer, call.name, _site(), self._feeding, size
 
-    def _name(self, call: Call) -> str:
+    def _name(self, kind: str, call: Call) -> str:
         plain = call.layer if call.module is not None and _is_one_call(call.module) else ""
         name = plain or f"{call.layer}.{call.name}".lstrip(".")
-        count = self._names[name] = self._names.get(name, 0) + 1
+        count = self._names[kind, name] = self._names.get((kind, name), 0) + 1
         return name if count == 1 else f"{name}#{count}"
 
     def _place(self, call: Call) -> Place:

@@ -86,8 +86,8 @@ class Flow:
 
     def _multiplies(self, user: Node, giver: Node) -> bool:
         name = _name(user)
-        if name.startswith("Rsub"):  # 1 - z in a gated recurrent cell
-            return self.gates(user)[0]
+        if name.startswith(("Rsub", "Add", "Sub")) and len(_sources(user)) == 1:
+            return self.gates(user)[0]  # 1 - z in a gated recurrent cell, 1 + tanh in a hand-written GELU
         if not name.startswith(("Mul", "Lerp", "Addcmul", "Pow")):
             return False
         if name.startswith("Pow"):
@@ -104,6 +104,24 @@ class Flow:
                 if any(not _is_leaf(s) for s in others):
                     return True
         return False
+
+    def scales_scores(self, node: Node) -> bool:
+        """Whether anything between the queries' and keys' layers and a softmax multiplies: the factor 1 / sqrt(width)."""
+        node, products = _sources(node)[0], 0
+        stack, seen = [node], {node}
+        while stack:
+            node = stack.pop()
+            if has_weights(node):
+                products += 1
+                if products > 1:  # beyond the product of queries and keys: their own layers
+                    continue
+            elif not (_moves(node) or _name(node).startswith(("Add", "Where"))):
+                return True
+            for source in _sources(node):
+                if source not in seen:
+                    seen.add(source)
+                    stack.append(source)
+        return products == 0
 
     def between_layers(self, node: Node) -> bool:
         """Whether a node stands directly between two weight layers that have a bias, as a hidden activation does."""
@@ -133,7 +151,7 @@ class Flow:
                 if len(matrices) != 1:
                     return ()
                 weights.append(matrices[0])
-            elif not (_moves(node) or _is_dropout(node) or _name(node).startswith(_AFFINE)):
+            elif not _is_linear(node):
                 return ()
             if not others:
                 return tuple(reversed(weights))
@@ -166,6 +184,14 @@ def _is_dropout(node: Node) -> bool:
     # On the CPU dropout is a product with a mask that has no history.
     name = _name(node)
     return name.startswith(("Mul", "Div")) and len(_sources(node)) == 1 and node.next_functions[-1][0] is None
+
+
+def _is_linear(node: Node) -> bool:
+    name = _name(node)
+    if name.startswith(("Mul", "Div")):  # by a number; a mask may depend on the values, as in x * (x > 0)
+        other = getattr(node, "_saved_other", None)
+        return isinstance(other, Tensor) and other.ndim == 0
+    return (_moves(node) and not name.startswith("MaskedFill")) or name.startswith(_AFFINE)
 
 
 def _through_views(node: Node) -> Node:

@@ -109,6 +109,7 @@ class AttentionStream:
     place: Place
     keys: int
     heads: int
+    scaled: bool = True
     node: Any = None
     entropy: Tensor | None = None
     top: Tensor | None = None

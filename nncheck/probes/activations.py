@@ -61,7 +61,10 @@ class Activation:
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
-    """One softmax attention: entropy over the logarithm of the number of allowed keys, mean largest weight."""
+    """One softmax attention: entropy over the logarithm of the number of allowed keys, mean largest weight.
+
+    scaled: whether anything multiplies the scores, or the queries or keys, before the softmax.
+    """
 
     name: str
     place: Place
@@ -69,6 +72,7 @@ class Attention:
     keys: int
     entropy: float
     top: float
+    scaled: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +179,8 @@ def _read(collector: Collector, flow: Flow, losses: tuple[LossCall, ...]) -> _Re
             if flow.between_layers(node):
                 softmaxes.append(attention.place)
             continue
+        if node.name().startswith("Softmax"):
+            attention.scaled = flow.scales_scores(node)
         found = _attention(attention)
         if found is not None:
             attentions.append(found)
@@ -260,6 +266,7 @@ def _attention(stream: AttentionStream) -> Attention | None:
         keys=stream.keys,
         entropy=float(stream.entropy) / weight,
         top=float(stream.top) / weight,
+        scaled=stream.scaled,
     )
 
 

@@ -81,13 +81,14 @@ def dead_relu(start: Activations, run: TrainedActivations) -> Verdict:
         return _passed(start, run, later)
     judged = [a for a in layers if a.units >= FEWEST_UNITS and _enough(a, start)]
     after = [(a, later[a.name]) for a in judged if a.name in later]
-    died = [(a, b) for a, b in after if b.dead - a.dead > NEWLY_DEAD and not _faint(a, start)]
+    died = [(a, b) for a, b in after if b.dead - a.dead > NEWLY_DEAD and b.dead > _coin(b) and not _faint(a, start)]
     if died and not run.last_loss < LEARNED * run.first_loss:
         return _died(died, start, run, later)
     pushed = [a for a in judged if a.dead > max(MANY, _coin(a)) and later.get(a.name, a).dead > MANY]
     if pushed:
         worst = max(pushed, key=lambda a: a.dead)
         return _silent(worst, start, run, later)
+    judged = [a for a in judged if a.kind != "relu6" or a.slope > 1 - FIXED]  # capped everywhere: saturation says so
     fixed = bool(judged) and all(_fixed(a) > FIXED and _fixed(later.get(a.name, a)) > FIXED for a in judged)
     # An input that hardly varies leaves the answer to the biases; activation-scale says so.
     if fixed and not input_spread(start) < SMALL_INPUT:

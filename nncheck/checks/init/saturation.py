@@ -48,6 +48,9 @@ POSITIVE = ("softplus",)
 # Entropy over the logarithm of the allowed keys, for unit queries and keys: 0.85 to 0.93 scaled, for 16 to 1024 keys; without
 # the scale 0.36 (width 16), 0.15 (64), 0.10 (128).
 PEAKED, ONE_HOT = 0.5, 0.2
+# With torch's default Linear queries and keys are a third as strong: 0.65 to 0.5 without the scale for heads of 32 to 64,
+# 0.95 and more with it. Scores that nothing scales are judged by this; T5 does without, its small weights keep it at 0.9.
+UNSCALED = 0.7
 # A clamp right before a loss on probabilities: what it clips gets no gradient. Guards such as clamp(eps, 1 - eps) clip nothing.
 CLIPPED = 0.1
 ON_PROBABILITIES = ("bce",)
@@ -74,7 +77,8 @@ def saturation(seen: Activations) -> Verdict:
         return _flat(flat, layers, attentions, seen)
     # One peaked layer may be the input's scale; a missing factor is missing in most. The upper median asks for most.
     ordered = sorted(attentions, key=lambda a: a.entropy)
-    if ordered and ordered[len(ordered) // 2].entropy < PEAKED:
+    middle = ordered[len(ordered) // 2] if ordered else None
+    if middle and middle.entropy < (PEAKED if middle.scaled else UNSCALED):
         return _peaked(ordered[: len(ordered) // 2 + 1], layers, attentions)
     if seen.softmaxes:
         place = seen.softmaxes[0]
@@ -131,20 +135,28 @@ def _flat(flat: list[Activation], layers: list[Activation], attentions: list[Att
 
 def _peaked(peaked: list[Attention], layers: list[Activation], attentions: list[Attention]) -> Verdict:
     middle = peaked[-1]
-    say = failed if middle.entropy < ONE_HOT else warned
+    # One attention with its scale in place may be sharp for the size of its embeddings alone; it is worth a look.
+    say = failed if middle.entropy < ONE_HOT and (not middle.scaled or len(attentions) > 1) else warned
     more = f"; {len(peaked)} of {len(attentions)} attentions are at or below it" if len(attentions) > 1 else ""
     return say(
         f"the attention at {middle.name} has {middle.entropy:.2f} of the largest possible entropy over {middle.keys} keys, "
         f"its largest weight is {middle.top:.2f} on average{more}",
-        expected=f"at least {PEAKED:g} before training",
-        summary=f"attention is almost one-hot before training: entropy {middle.entropy:.2f} of 1",
+        expected=f"at least {PEAKED if middle.scaled else UNSCALED:g} before training",
+        summary=f"attention is {'almost one-hot' if middle.entropy < PEAKED else 'sharp'} before training: "
+        f"entropy {middle.entropy:.2f} of 1" + ("" if middle.scaled else ", and nothing scales its scores"),
         numbers={"entropy": middle.entropy, "top_weight": middle.top},
         places=tuple(located(a.place, a.name, f"entropy {a.entropy:.2f}") for a in peaked[:3]),
         causes=(
-            "the scores are not divided by the square root of the head's width",
+            "the scores are not divided by the square root of the head's width"
+            if not middle.scaled
+            else "the factor on the scores is not one over the square root of the head's width",
             "queries and keys are too large: no normalisation before the attention, or large embeddings",
         ),
-        remedies=(Remedy(text="scale the scores", code="scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))"),),
+        remedies=(
+            Remedy(text="put a LayerNorm before the attention, or draw the embeddings smaller")
+            if middle.scaled
+            else Remedy(text="scale the scores", code="scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))"),
+        ),
         exhibits=_exhibits(layers, attentions),
     )
 
