@@ -44,7 +44,8 @@ class LossInput:
 
     kind: the loss. classes: the length of its class dimension, 1 without one. rows: predictions.
     low, high: the extremes of its values. row_sums_off: the largest distance of a row's sum from 1;
-    column_sums_off: the same for sums over the batch. log_sums_off: for sums of the exponentials of a row.
+    column_sums_off: the same for sums over the batch. log_sums_off, log_sums_high: the largest distance from 0 of the logarithm of
+    the sum of a row's exponentials, and the largest of these logarithms; all 0 for log-probabilities.
     made_by: the activation whose result the input is, and before: the one whose result that was made from.
     connected: whether the input has a gradient; target_connected: whether the target has.
     """
@@ -58,6 +59,7 @@ class LossInput:
     row_sums_off: float
     column_sums_off: float
     log_sums_off: float
+    log_sums_high: float
     made_by: Producer | None
     before: Producer | None
     connected: bool
@@ -126,6 +128,7 @@ def _look(call: LossCall, producers: dict[Node, Producer], place: Place) -> Loss
             row_sums_off=float((sums - 1).abs().max()),
             column_sums_off=float((values.sum(0) - 1).abs().max()),
             log_sums_off=float(logs.abs().max()),
+            log_sums_high=float(logs.max()),
             made_by=made_by,
             before=before,
             connected=call.input.requires_grad,

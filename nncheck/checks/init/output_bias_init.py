@@ -1,0 +1,179 @@
+"""The output starts at the best constant prediction.
+
+What it does
+    Computes, from the labels of up to 20 batches, the constant output with the lowest loss (label shares for cross-entropy,
+    rates for BCE with its pos_weight, mean or median for regression) and compares its loss with the loss at initialisation.
+Why it matters
+    With rare classes or targets far from zero the first updates do nothing but move the output bias: a loss curve like a hockey
+    stick, steps that a bias set beforehand saves.
+How to fix
+    Set the output layer's bias to the values given before the optimizer is made. If the layer has no bias, give it one; for
+    regression, standardising the targets does the same.
+Known limits
+    A warning at most: it costs updates, not correctness. The updates saved are simulated for the output layer alone, on its mean
+    input, with the user's optimizer and no schedule. Targets made inside the model are known for the first batch only.
+Source
+    Karpathy, "A Recipe for Training Neural Networks" (2019): "init well".
+"""
+
+from __future__ import annotations
+
+import math
+
+from nncheck.probes.initial_loss import InitialLoss
+from nncheck.probes.label_baseline import UPDATES as MOST_UPDATES
+from nncheck.probes.label_baseline import LabelBaseline, spelled
+from nncheck.registry import check
+from nncheck.verdict import Bars, Guide, Remedy, Stage, Table, Verdict, passed, skipped, warned
+
+# Classification: the gap to the constant, as a share of it and in standard errors. Half the constant: labels that are 17 % or
+# less positive. Below that (a quarter means 23 %) the first updates make up for it unnoticed.
+GAP, ERRORS = 0.5, 3.0
+# A gap of a few hundredths of a nat is gone after a few updates, whatever its share of a small constant.
+LEAST_GAP = 0.1
+# Regression: initial loss over the loss of the best constant (numerics 5.2: R0 = E[y^2]/Var > 4). |y| grows with the root.
+R0 = {"mse": 4.0, "l1": 2.0, "smooth-l1": 2.0, "huber": 2.0}
+# Most of the initial loss must be the targets' own, or else it is the outputs that are too large (loss-at-init).
+OWN_SHARE = 0.5
+# Unigram shares need this many tokens for each class seen.
+TOKENS_EACH = 20
+
+
+@check(
+    stage=Stage.INIT,
+    after=("forward-pass", "finite-values"),
+    consequence_of=("loss-broadcast", "batch-mixing", "loss-at-init", "double-softmax", "unused-parameters"),
+)
+def output_bias_init(labels: LabelBaseline, start: InitialLoss) -> Verdict:
+    """Judge the loss of the first batch against the best constant for its labels."""
+    if not labels.kind:
+        return skipped("no loss was called whose best constant prediction is known")
+    if start.trained:
+        return skipped(f"the model was trained before ({start.trained})")
+    if not math.isfinite(labels.here) or not math.isfinite(labels.loss):
+        return skipped("the best constant does not fit the shape of the output")
+    if labels.classes > 1 and labels.labels < TOKENS_EACH * labels.distinct and labels.several:
+        return skipped(f"{labels.labels} labels are too few for the shares of {labels.distinct} that occur")
+    if labels.classes > 1 and labels.distinct == 1:
+        return skipped("every label seen is the same: there is nothing to predict")
+    if not labels.mixed_order and labels.classes > 1:
+        return skipped("most batches hold one label only, so that the labels seen may not be those of the data set")
+    if labels.kind in R0:
+        return _regression(labels)
+    gap = labels.loss - labels.here
+    own = labels.zero - labels.here
+    error = ERRORS * labels.error
+    if gap <= max(GAP * abs(labels.here), error, LEAST_GAP) or own < OWN_SHARE * gap:
+        return _passed(labels)
+    return _warn(labels, f"{_what(labels)}: the loss starts {gap:.3g} above the best constant")
+
+
+def _regression(labels: LabelBaseline) -> Verdict:
+    if labels.here <= 0:
+        return skipped("the targets do not vary")
+    ratio = labels.loss / labels.here
+    own = labels.zero / labels.here
+    if ratio <= R0[labels.kind] or own <= R0[labels.kind]:
+        return _passed(labels)
+    return _warn(
+        labels, f"the targets are centred at {_numbers_text(labels.shares)}, the outputs at {_numbers_text(labels.now)}"
+    )
+
+
+def _what(labels: LabelBaseline) -> str:
+    if labels.kind in ("cross-entropy", "nll"):
+        most = max(labels.shares, default=0.0)
+        return f"{most:.0%} of the labels are one class" if most > 0.3 else "labels are unevenly frequent"
+    mean = sum(labels.shares) / max(1, len(labels.shares))
+    return f"{mean:.1%} of the labels are positive"
+
+
+def _numbers_text(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{v:.3g}" for v in values[:3]) + ("..." if len(values) > 3 else "")
+
+
+def _measured(labels: LabelBaseline) -> str:
+    text = f"{labels.kind} starts at {labels.loss:.4g}; the best constant for these labels gives {labels.here:.4g}"
+    if labels.kind in R0 and labels.here > 0:
+        text += f" ({labels.loss / labels.here:.3g} times as much)"
+    text += f"; from {labels.labels} labels"
+    if labels.updates:
+        text += f"; {'more than ' if labels.updates >= MOST_UPDATES else ''}{labels.updates} updates of the output layer to come within 5 %"
+    return text
+
+
+def _passed(labels: LabelBaseline) -> Verdict:
+    return passed(_measured(labels), expected=_expected(labels), numbers=_figures(labels), exhibits=_pictures(labels))
+
+
+def _expected(labels: LabelBaseline) -> str:
+    if labels.kind in R0:
+        return f"at most {R0[labels.kind]:g} times the best constant's loss of {labels.here:.4g}"
+    return f"at most {labels.here + max(GAP * abs(labels.here), LEAST_GAP, ERRORS * labels.error):.4g}"
+
+
+def _figures(labels: LabelBaseline) -> dict[str, float]:
+    found = {"loss": labels.loss, "constant": labels.here, "labels": float(labels.labels)}
+    return found | ({"updates": float(labels.updates)} if labels.updates is not None else {})
+
+
+def _warn(labels: LabelBaseline, summary: str) -> Verdict:
+    places = tuple(
+        place for place in (labels.head, labels.place) if place is not None and (place.file or place is labels.head)
+    )
+    return warned(
+        _measured(labels),
+        expected=_expected(labels),
+        summary=summary,
+        numbers=_figures(labels),
+        places=places,
+        causes=("the output bias starts near zero, and the first updates only move it",),
+        remedies=_remedies(labels),
+        exhibits=_pictures(labels),
+    )
+
+
+def _remedies(labels: LabelBaseline) -> tuple[Remedy, ...]:
+    saved = ""
+    if labels.updates:
+        saved = f"; saves {'about' if labels.updates < MOST_UPDATES else 'more than'} {labels.updates} updates"
+    layer = spelled(labels.head_name) if labels.head_name else "model.head"
+    found = []
+    if labels.kind == "bce":
+        logits = tuple(math.log(max(p, 1e-12)) - math.log(max(1 - p, 1e-12)) for p in labels.bias)
+        code = f"{layer}.bias.data = {_tensor(logits)}"
+    else:
+        code = (
+            f"{layer}.bias.data = {_tensor(labels.bias)}" if labels.bias else f"{layer}.bias.data = label_shares.log()"
+        )
+    if labels.head_name and not labels.head_has_bias:
+        found.append(Remedy(text=f"`{labels.head_name}` has no bias: give it one, and set it{saved}", code=code))
+    else:
+        found.append(Remedy(text=f"set the output bias to the best constant{saved}", code=code))
+    if labels.kind in R0:
+        found.append(Remedy(text="or standardise the targets", code="target = (target - mean) / std"))
+    return tuple(found)
+
+
+def _tensor(values: tuple[float, ...]) -> str:
+    """A tensor as code, exact to four digits; in full, because it is to be copied."""
+    return "torch.tensor([" + ", ".join(f"{v:.4g}" for v in values) + "])"
+
+
+def _pictures(labels: LabelBaseline) -> tuple[Bars | Table, ...]:
+    rows = [
+        ("at initialisation", f"{labels.loss:.4g}"),
+        ("output zero", f"{labels.zero:.4g}"),
+        ("best constant", f"{labels.here:.4g}"),
+    ]
+    table = Table(title="Loss on the labels of the first batch", columns=("", labels.kind), rows=tuple(rows))
+    if not labels.shares or len(labels.shares) > 40 or len(labels.shares) < 2:
+        return (table,)
+    bars = Bars(
+        title="Share of each label" if labels.kind not in R0 else "Mean of each target",
+        x_label="share" if labels.kind not in R0 else "mean",
+        labels=tuple(str(i) for i in range(len(labels.shares))),
+        values=labels.shares,
+        guides=(Guide(label="1/C", value=1 / len(labels.shares)),) if labels.kind in ("cross-entropy", "nll") else (),
+    )
+    return (bars, table)
