@@ -122,6 +122,15 @@ def test_fits_the_window(visit: Opened, path: str, width: int) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_phone_gives_pictures_its_width(visit: Opened) -> None:
+    page = visit("/one.html#overfit-batch", viewport={"width": 360, "height": 800})
+    box = page.locator("tr[id=overfit-batch] svg").bounding_box()
+    assert box is not None
+    assert box["width"] > 300
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+
+
 def test_the_answer_is_on_the_first_screen(visit: Opened) -> None:
     page = visit("/one.html", viewport={"width": 1280, "height": 720})
     assert page.locator("h1").inner_text() == "3 problems found, and 2 warnings"
