@@ -5,17 +5,16 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from nncheck.errors import TargetError
 from nncheck.recipe import PARTS, Recipe, call_factory, is_factory
-from nncheck.source import place_at, shown
+from nncheck.source import place_at
 from nncheck.target.loading import Target, attribute, origins_of
 from nncheck.target.names import (
     BATCH_NAMES,
-    DATA_SETS,
     FLAGS,
     INDEX_NAMES,
     LOADER_PAIRS,
@@ -24,7 +23,9 @@ from nncheck.target.names import (
     SECOND_BEST,
     made_names,
 )
+from nncheck.target.only import only_loader, only_loss, only_model
 from nncheck.target.reading import Reading, does_whole_step
+from nncheck.target.search import Search
 from nncheck.verdict import Place
 
 
@@ -38,31 +39,10 @@ class Found:
     origins: dict[str, Place]
 
 
-@dataclass
-class _Search:
-    module: ModuleType
-    reading: Reading
-    target: Target
-    parts: dict[str, Any] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    unusable: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def file(self) -> str:
-        return shown(str(self.reading.path))
-
-    def bind(self, part: str, name: str, value: Any) -> None:
-        self.parts[part], self.names[part] = value, name
-
-    def place(self, name: str) -> Place:
-        return place_at(name, str(self.reading.path), self.reading.bound.get(name.partition(".")[0]))
-
-
 def discover(module: ModuleType, reading: Reading, target: Target, flags: Mapping[str, str] | None = None) -> Found:
     """The recipe of an imported file. Raises TargetError if a needed part is missing or could be several things."""
     flags = dict(flags or {})
-    search = _Search(module, reading, target)
+    search = Search(module, reading, target)
     value = None
     if target.name is not None:
         value = attribute(module, target.name, target=target, reading=reading)
@@ -98,7 +78,7 @@ def discover(module: ModuleType, reading: Reading, target: Target, flags: Mappin
             wanted = int if part == "epochs" else str
             if part not in search.parts and isinstance(given, wanted) and not isinstance(given, bool):
                 search.bind(part, name, given)
-    for part, rule in (("model", _only_model), ("train_loader", _only_loader), ("loss_fn", _only_loss)):
+    for part, rule in (("model", only_model), ("train_loader", only_loader), ("loss_fn", only_loss)):
         if part not in search.parts:
             rule(search)
     if "model" not in search.parts:
@@ -121,7 +101,7 @@ def discover(module: ModuleType, reading: Reading, target: Target, flags: Mappin
     )
 
 
-def _made(value: Any, name: str, search: _Search) -> Any:
+def _made(value: Any, name: str, search: Search) -> Any:
     """What a NAME stands for: itself, or what it returns when it is called with nothing."""
     from torch import nn
 
@@ -143,7 +123,7 @@ def _made(value: Any, name: str, search: _Search) -> Any:
     return made
 
 
-def _from_recipe(recipe: Recipe, name: str, search: _Search, flags: Mapping[str, str]) -> Found:
+def _from_recipe(recipe: Recipe, name: str, search: Search, flags: Mapping[str, str]) -> Found:
     import dataclasses
 
     names = {part: f"{name}.{part}" for part in PARTS if getattr(recipe, part) is not None}
@@ -179,7 +159,7 @@ def _recipe_call(tree: ast.Module, name: str) -> ast.Call | None:
     return None
 
 
-def _by_name(part: str, search: _Search) -> None:
+def _by_name(part: str, search: Search) -> None:
     held = vars(search.module)
     chosen: tuple[str, Any] | None = None
     for name in (*NAMES[part], *made_names(part)):
@@ -252,7 +232,7 @@ def _is_module(value: Any) -> bool:
     return isinstance(value, nn.Module)
 
 
-def _pairs(search: _Search) -> None:
+def _pairs(search: Search) -> None:
     """`train_loader, val_loader` from one function, called once when the recipe is assembled."""
     if "train_loader" in search.parts:
         return
@@ -263,7 +243,7 @@ def _pairs(search: _Search) -> None:
             return
 
 
-def _steps(search: _Search) -> None:
+def _steps(search: Search) -> None:
     for name in NAMES["training_step"]:
         value = vars(search.module).get(name)
         if not inspect.isfunction(value) or not _is_step(value):
@@ -285,120 +265,7 @@ def _is_step(function: Any) -> bool:
     return len(batch) == 1 and all(n in (*BATCH_NAMES, *INDEX_NAMES, *NAMES["model"], *PARTS, "device") for n in takes)
 
 
-def _only_model(search: _Search) -> None:
-    from torch import nn
-
-    held = vars(search.module)
-    taken = {id(value) for part, value in search.parts.items() if part != "model"}
-    instances = {
-        id(value): name
-        for name, value in reversed(held.items())
-        if isinstance(value, nn.Module)
-        and id(value) not in taken
-        and not _is_loss(type(value))
-        and any(True for _ in value.parameters())
-    }
-    inner = {id(m) for key in instances for m in held[instances[key]].modules() if id(m) != key}
-    outer = {key: name for key, name in instances.items() if key not in inner}
-    if len(outer) > 1:
-        raise _several("model", {name: held[name] for name in reversed(outer.values())}, search)
-    if outer:
-        name = next(iter(outer.values()))
-        search.bind("model", name, held[name])
-        return
-    classes = {
-        name: value
-        for name, value in held.items()
-        if inspect.isclass(value)
-        and issubclass(value, nn.Module)
-        and value.__module__ == search.module.__name__
-        and not _is_loss(value)
-        and not inspect.isabstract(value)
-        and _needs_nothing(value, name, search)
-    }
-    used = {
-        node.id
-        for name in classes
-        if name in search.reading.classes
-        for node in ast.walk(search.reading.classes[name])
-        if isinstance(node, ast.Name) and node.id != name
-    }
-    chosen = {name: value for name, value in classes.items() if name not in used}
-    if len(chosen) > 1:
-        raise _several("model", chosen, search)
-    if chosen:
-        search.bind("model", *next(iter(chosen.items())))
-
-
-def _needs_nothing(value: type, name: str, search: _Search) -> bool:
-    missing = [
-        p.name
-        for p in inspect.signature(value).parameters.values()
-        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
-    if missing:
-        search.unusable.setdefault("model", []).append(f"{name} needs {', '.join(missing)}")
-    return not missing
-
-
-def _is_loss(kind: type) -> bool:
-    return any(base.__name__.endswith("Loss") or base.__name__ == "_Loss" for base in kind.__mro__)
-
-
-def _only_loader(search: _Search) -> None:
-    from torch.utils.data import DataLoader, IterableDataset
-
-    held = vars(search.module)
-    taken = {id(value) for value in search.parts.values()}
-    loaders = {id(v): n for n, v in reversed(held.items()) if isinstance(v, DataLoader) and id(v) not in taken}
-    if len(loaders) > 1:
-        raise _several("train_loader", {n: held[n] for n in reversed(loaders.values())}, search)
-    if loaders:
-        name = next(iter(loaders.values()))
-        search.bind("train_loader", name, held[name])
-        return
-    for name in DATA_SETS:
-        data: Any = held.get(name)
-        if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (str, Mapping)):
-            loader = DataLoader(data, batch_size=32, shuffle=True)
-        elif isinstance(data, IterableDataset):
-            loader = DataLoader(data, batch_size=32)
-        else:
-            continue
-        search.bind("train_loader", name, loader)
-        how = "batch_size=32" if isinstance(data, IterableDataset) else "batch_size=32, shuffle=True"
-        search.notes.append(f"no train_loader: {name} is wrapped in DataLoader({how})")
-        return
-
-
-def _only_loss(search: _Search) -> None:
-    from torch import nn
-
-    held = vars(search.module)
-    losses = {
-        id(v): n
-        for n, v in reversed(held.items())
-        if not inspect.isclass(v) and callable(v) and type(v).__name__.endswith("Loss") and v is not search.parts["model"]
-    } if "model" in search.parts else {}  # fmt: skip
-    if len(losses) > 1 and "training_step" not in search.parts:
-        raise _several("loss_fn", {n: held[n] for n in reversed(losses.values())}, search)
-    if len(losses) == 1:
-        name = next(iter(losses.values()))
-        assert isinstance(held[name], nn.Module) or callable(held[name])
-        search.bind("loss_fn", name, held[name])
-
-
-def _several(part: str, found: Mapping[str, Any], search: _Search) -> TargetError:
-    kinds = [f"{n} ({v.__name__ if inspect.isclass(v) else type(v).__name__})" for n, v in found.items()]
-    first = next(iter(found))
-    return TargetError(
-        f"{search.file} could mean {len(found)} things by {part}: {', '.join(kinds)}",
-        places=tuple(search.place(name) for name in found),
-        help=f"choose with `{FLAGS[part]} {first}`, or call the right one `{NAMES[part][0]}`",
-    )
-
-
-def _no_model(search: _Search) -> TargetError:
+def _no_model(search: Search) -> TargetError:
     held = vars(search.module)
     tried = search.unusable.get("model", [])
     makers = [
