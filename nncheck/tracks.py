@@ -24,6 +24,10 @@ from nncheck.verdict import Place
 from nncheck.watch import Call
 
 
+# What these give has an order of its own: its rows need not be the samples any more.
+REORDERED = {"sort", "argsort", "topk", "unique", "nonzero", "scatter", "scatter_", "randperm", "searchsorted"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Made:
     """A tensor made by one call of a torch function, the `calls`-th of the pass."""
@@ -83,9 +87,10 @@ def follow(
         if not (tensor.is_floating_point() or tensor.is_complex()):
             from_integers[id(tensor)] = tensor
             return tensor
-        leaf = tensor.detach().clone().requires_grad_()
+        given = tensor.is_leaf and tensor.requires_grad  # the step will ask for its gradient itself
+        leaf = tensor if given else tensor.detach().clone().requires_grad_()
         track.sources.append((name, leaf))
-        return leaf.clone()  # a leaf itself could not be changed in place
+        return leaf if given else leaf.clone()  # a leaf itself could not be changed in place
 
     def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any] | None:
         nonlocal depth, marking
@@ -133,7 +138,9 @@ def follow(
         return None if result is call.result else result
 
     def follow_integers(call: Call, tensor: Tensor) -> Tensor:
-        if tensor.requires_grad or not any(id(a) in from_integers for a in _flat((call.args, call.kwargs))):
+        if call.name in REORDERED or tensor.requires_grad:
+            return tensor
+        if not any(id(a) in from_integers for a in _flat((call.args, call.kwargs))):
             return tensor
         if not (tensor.is_floating_point() or tensor.is_complex()):
             from_integers[id(tensor)] = tensor
