@@ -1,0 +1,111 @@
+"""dead-relu on evidence built by hand: both sides of each limit."""
+
+import dataclasses
+import math
+
+import pytest
+
+from nncheck.checks.init.dead_relu import dead_relu
+from nncheck.probes.activations import Activation, Activations, Scale
+from nncheck.probes.trained_activations import TrainedActivations
+from nncheck.verdict import Place, Status
+
+LAYER = Activation(
+    name="act", layer="fc", kind="relu", family="rectifier", place=Place(name="act"), role="hidden", feeds="", units=100,
+    values=512, dead=0.0, always_on=0.0, slope=0.5, edges=(0.0, 1.0), counts=(1.0,),
+)  # fmt: skip
+SEEN = Activations(
+    samples=512, whole=False, trained="", activations=(LAYER,), attentions=(), scales=(), softmaxes=(), linear=()
+)
+
+
+def _scale(name: str, spread: float, given: float = math.nan) -> Scale:
+    return Scale(
+        name=name, place=Place(name=name), function="linear", spread=spread, level=0.0, given_spread=given,
+        given_level=0.0, segment=0, output=False, zero=False,
+    )  # fmt: skip
+
+
+def _seen(*layers: dict[str, object], **changes: object) -> Activations:
+    named = [dataclasses.replace(LAYER, **{"name": f"act{i}", **layer}) for i, layer in enumerate(layers)]
+    return dataclasses.replace(SEEN, activations=tuple(named), **changes)
+
+
+def _status(start: Activations, after: Activations | None = None, *, last: float = 2.3) -> Status:
+    run = TrainedActivations(optimizer="SGD(lr=0.1)", updates=32, first_loss=2.3, last_loss=last, after=after or start)
+    return dead_relu(start, run).status
+
+
+@pytest.mark.parametrize(
+    ("dead", "on", "status"),
+    [
+        (0.0, 0.0, Status.PASS),
+        (0.40, 0.0, Status.PASS),  # not more than MANY
+        (0.42, 0.0, Status.WARN),
+        (0.52, 0.45, Status.PASS),  # a coin flip: a deep default network, its first layer free (below)
+        (0.90, 0.10, Status.WARN),
+        (0.91, 0.0, Status.FAIL),
+        (1.0, 0.0, Status.FAIL),
+    ],
+)
+def test_silent_at_the_start(dead: float, on: float, status: Status) -> None:
+    assert _status(_seen({"dead": 0.0}, {"dead": dead, "always_on": on})) is status
+
+
+def test_every_layer_fixed_is_a_linear_network() -> None:
+    fixed = {"dead": 0.47, "always_on": 0.5}
+    assert _status(_seen(fixed, fixed)) is Status.WARN
+    assert _status(_seen({"dead": 0.45, "always_on": 0.45}, fixed)) is Status.PASS  # exactly 90 %
+    assert _status(_seen(fixed, fixed), _seen({"dead": 0.1}, fixed)) is Status.PASS  # the run mended it
+    assert _status(_seen(fixed, scales=(_scale("fc", 0.001, given=0.001),))) is Status.PASS  # the input's fault
+
+
+@pytest.mark.parametrize(
+    ("dead", "last", "status"),
+    [
+        (0.50, 2.3, Status.PASS),
+        (0.55, 2.3, Status.WARN),
+        (0.75, 2.3, Status.FAIL),
+        (0.75, 1.0, Status.PASS),  # it learns all the same
+        (math.nan, 2.3, Status.PASS),
+    ],
+)
+def test_died_in_the_run(dead: float, last: float, status: Status) -> None:
+    assert _status(_seen({}), _seen({"dead": dead}), last=last) is status
+
+
+def test_a_layer_too_faint_to_judge_is_left_to_activation_scale() -> None:
+    scales = (_scale("stem", 1.0, given=1.0), _scale("fc", 1e-3))
+    assert _status(_seen({}, scales=scales), _seen({"dead": 0.9}, scales=scales)) is Status.PASS
+
+
+@pytest.mark.parametrize("role", ["output", "gate", "aside"])
+def test_what_is_no_hidden_layer_is_not_judged(role: str) -> None:
+    assert _status(_seen({"dead": 1.0, "role": role})) is Status.SKIP
+
+
+def test_few_samples_or_units_settle_less() -> None:
+    assert _status(_seen({"dead": 0.6, "values": 64}, samples=64)) is Status.PASS
+    assert _status(_seen({"dead": 0.6, "values": 64}, samples=64, whole=True)) is Status.WARN
+    assert _status(_seen({"dead": 0.6, "units": 4})) is Status.PASS
+    assert _status(_seen({"dead": 1.0, "values": 8}, samples=8)) is Status.PASS
+
+
+def test_trained_networks_may_be_sparse_but_not_silent() -> None:
+    assert _status(_seen({"dead": 0.95}, trained="its loss is low")) is Status.PASS
+    assert _status(_seen({"dead": 1.0}, trained="its loss is low")) is Status.FAIL
+
+
+def test_a_relu_before_a_loss_on_logits() -> None:
+    logits = {"role": "output", "feeds": "cross-entropy", "slope": 0.6}
+    assert _status(_seen({}, logits)) is Status.FAIL
+    assert _status(_seen({}, {**logits, "slope": 0.95})) is Status.PASS
+    assert _status(_seen({}, {**logits, "feeds": "mse"})) is Status.PASS
+    assert _status(_seen({}, {**logits, "slope": math.nan})) is Status.PASS
+
+
+def test_no_run_and_nothing_seen() -> None:
+    run = TrainedActivations(optimizer="Adam", updates=1, first_loss=1.0, last_loss=math.nan, after=None)
+    assert dead_relu(_seen({}), run).status is Status.PASS
+    assert dead_relu(_seen({"dead": 1.0}), run).status is Status.FAIL
+    assert dead_relu(_seen(), run).status is Status.SKIP
