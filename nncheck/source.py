@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 MAX_CYCLE = 4
 
 _OWN = str(Path(__file__).resolve().parent) + os.sep
-_OBJECTIVE = str(Path(__file__).with_name("objective.py"))
+_CALLS_OF_THE_SET_UP = [
+    (str(Path(__file__).with_name("objective.py")), name) for name in ("_run", "_call_model", "call_step")
+]
 
 
 @cache
@@ -72,8 +74,8 @@ def place_at(name: str, file: str | None, line: int | None, detail: str = "") ->
 def calling_place(name: str, detail: str = "") -> Place:
     """The innermost frame of the user's on the present stack, inside of what the set-up's objective called."""
     frame: FrameType | None = sys._getframe(1)
-    # Beyond the objective are those who called nncheck: a test or a notebook, and no part of the set-up.
-    while frame is not None and frame.f_code.co_filename != _OBJECTIVE:
+    # Beyond the objective's calls are those who called nncheck: a test or a notebook, and no part of the set-up.
+    while frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) not in _CALLS_OF_THE_SET_UP:
         if is_users(frame.f_code.co_filename):
             return place_at(name, frame.f_code.co_filename, frame.f_lineno, detail)
         frame = frame.f_back
