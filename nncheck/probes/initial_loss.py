@@ -24,6 +24,7 @@ BATCHES = 8
 CALLS = 8
 # Updates after which a rate that is too large by the batch size has shown itself.
 UPDATES = 8
+_ADAPTIVE = ("ada", "rms", "lion", "rprop", "lbfgs", "lamb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,10 @@ def is_sum(level: StartingLoss) -> bool:
 
 
 def _try_sum(sandbox: Sandbox, level: StartingLoss) -> SumTrial | None:
-    """Take a few updates with the user's optimizer, as they are and with the gradient of the mean."""
+    """Take a few updates with the user's optimizer, as they are and with the gradient of the mean; None where it divides by the
+    gradient's own size, so that a sum is as good as a mean."""
+    if any(word in type(sandbox.optimizer).__name__.lower() for word in _ADAPTIVE):
+        return None
     ends = []
     found = sandbox.feed.take(UPDATES)
     for scale in (1.0, 1.0 / level.factors[0]):

@@ -37,6 +37,8 @@ UPDATES = 1_000
 # Multiplications spent on them: a second or so.
 WORK = 100_000_000
 NEAR = 1.05
+# They are simulated where the loss is so many times that of the constant.
+FAR = 1.25
 # Longer biases are not simulated or written out; a table of shares stays readable.
 WIDEST = 1_000
 _HEADS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)
@@ -121,7 +123,9 @@ def label_baseline(sandbox: Sandbox) -> LabelBaseline:
         call = next((c for c in outcome.calls if c.input.requires_grad and best_constant(c) is not None), None)
         if call is None or sum(c.kind == call.kind for c in outcome.calls) != 1:
             return _NOTHING
-        own = next((heads[node] for node in back_through_moves(call.input.grad_fn) if node in heads), None)
+        # BCE's bias is set before its sigmoid.
+        also = ("Sigmoid",) if call.kind == "bce" else ()
+        own = next((heads[node] for node in back_through_moves(call.input.grad_fn, also) if node in heads), None)
         target = _targets(sandbox, call)
         found = best_constant(call, target)
         if found is None:
@@ -136,6 +140,8 @@ def label_baseline(sandbox: Sandbox) -> LabelBaseline:
         labels = _labels(call, target)
         counts = torch.bincount(labels, minlength=1) if labels is not None and len(labels) else None
         seen = counts[counts > 0] if counts is not None else None
+        if labels is not None and len(labels) and call.kind in CLASSIFICATION:
+            bias = bias.clamp_min(math.log(0.5 / len(labels)))  # a class not seen is rare, not impossible
         name, module = own[:2] if own else ("", None)
         return LabelBaseline(
             kind=call.kind,
@@ -163,7 +169,7 @@ def label_baseline(sandbox: Sandbox) -> LabelBaseline:
             head_name=name,
             head_type=type(module).__name__ if module is not None else "",
             head_has_bias=getattr(module, "bias", None) is not None,
-            updates=_updates(sandbox, call, target, constant, own) if first > 1.25 * constant else None,
+            updates=_updates(sandbox, call, target, constant, own) if own and first > FAR * constant else None,
         )
 
 

@@ -107,20 +107,22 @@ def _not_log_probabilities(level: StartingLoss, item: LossInput, measured: str) 
         return None  # double-softmax says so
     if level.kind == "kl-div" and not (probabilities or (item.log_sums_high > LOG_SUM and level.loss < 0)):
         return None
-    if item.log_sums_high <= LOG_SUM:
+    wrong_dim = item.made_by is not None and item.made_by.name == "log_softmax" and item.log_sums_off > LOG_SUM
+    if item.log_sums_high <= LOG_SUM and not wrong_dim:
         return None
-    given = "probabilities" if probabilities else "raw scores"
+    given = (
+        "probabilities" if probabilities else "log-probabilities of another dimension" if wrong_dim else "raw scores"
+    )
     activation = "torch.log(p)" if probabilities else "F.log_softmax(logits, dim=1)"
-    wrong_dim = item.made_by is not None and item.made_by.name == "log_softmax"
     cause = (
         f"log_softmax works along dimension {item.made_by.dim}, not along the classes"
         if wrong_dim and item.made_by is not None
         else f"{level.kind} takes no logarithm and no softmax itself"
     )
     return failed(
-        f"{measured}; sums of its rows' exponentials reach {_exp(item.log_sums_high)} instead of 1",
+        f"{measured}; the sums of its rows' exponentials are up to {_exp(item.log_sums_high)} instead of 1",
         expected="log-probabilities, whose exponentials sum to 1",
-        summary=f"{level.kind} is given {given}, not log-probabilities: its value is no likelihood and falls without bound",
+        summary=f"{level.kind} is given {given}, not log-probabilities over the classes: its value is no likelihood",
         numbers={"loss": level.loss, "log_sum": item.log_sums_high},
         places=(item.made_by.place, level.place) if wrong_dim and item.made_by is not None else (level.place,),
         causes=(cause,),

@@ -58,8 +58,12 @@ def output_bias_init(labels: LabelBaseline, start: InitialLoss) -> Verdict:
         return skipped("every label seen is the same: there is nothing to predict")
     if not labels.mixed_order and labels.classes > 1:
         return skipped("most batches hold one label only, so that the labels seen may not be those of the data set")
+    if labels.head is None:
+        return _passed(labels)  # what lies between the last layer and the loss decides what a bias can do
     if labels.kind in R0:
         return _regression(labels)
+    if labels.classes >= 2 * max(1, labels.distinct) and not labels.several:
+        return _passed(labels)  # classes that never occur: the head is too wide (loss-at-init)
     gap = labels.loss - labels.here
     own = labels.zero - labels.here
     error = ERRORS * labels.error
@@ -98,7 +102,8 @@ def _measured(labels: LabelBaseline) -> str:
         text += f" ({labels.loss / labels.here:.3g} times as much)"
     text += f"; from {labels.labels} labels"
     if labels.updates:
-        text += f"; {'more than ' if labels.updates >= MOST_UPDATES else ''}{labels.updates} updates of the output layer to come within 5 %"
+        more = "more than " if labels.updates >= MOST_UPDATES else ""
+        text += f"; {more}{labels.updates} updates of the output layer to come within 5 %"
     return text
 
 

@@ -77,18 +77,20 @@ def _report(item: LossInput, what: str, made: Producer | None) -> Verdict:
     name = made.name if made else "softmax"
     where: tuple[Place, ...] = (item.place,)
     if made is not None and (made.place.file, made.place.line) != (item.place.file, item.place.line):
-        where = (made.place, item.place)
+        where = (made.place, item.place) if item.place.file else (made.place,)
+    twice = item.before is not None and made is item.before
+    least = f"; it cannot fall below {floor_of(item.classes):.4f}"
     consequence = {
-        "cross-entropy": f"; it cannot fall below {floor_of(item.classes):.4f}",
-        "nll": "; it stays between -1 and 0 and its gradient is tiny",
+        "cross-entropy": least,
+        "nll": least if twice else "; it stays between -1 and 0 and its gradient is tiny",
     }.get(item.kind, "; it cannot fall below 0.3133 where the label is 1 and 0.6931 where it is 0")
     if item.kind == "bce":
         consequence = "; predictions stay between 0.5 and 0.731"
     over_batch = made is not None and made.name == "softmax" and made.dim == 0 and item.rows > 1 and item.classes > 1
-    causes = [f"{item.kind} applies {_own(item)} itself, so that {name} is applied twice"]
+    causes = [f"{item.kind} applies {_own(item)} itself, on top of this {name}"]
     if item.kind == "nll":
         causes = ["NLL expects log-probabilities and was given probabilities"]
-    if item.kind == "bce" or (item.before is made and made is not None):
+    if item.kind == "bce" or twice:
         causes = [f"{name} is followed by a second activation before the loss"]
     if over_batch:
         causes.append(
