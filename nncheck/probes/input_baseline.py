@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
 from nncheck import batch as batches
 from nncheck.errors import CannotMeasure
-from nncheck.losses import LossCall
 from nncheck.micro import micro_batches, sample_losses
+from nncheck.objective import detach_all
 from nncheck.pairing import constant_inputs, input_tensors, other_targets, permuted_inputs, same_tensors
 from nncheck.probes.overfit import CONTROL_RATES, OverfitBatch
 from nncheck.probes.short_run import ShortRun
@@ -83,7 +84,7 @@ class _Arm:
         self.losses: Losses = []
         self.optimizer = ""
         self._stand: Snapshot | None = None
-        self._control: torch.optim.Optimizer | None = None
+        self._control: Optimizer | None = None
 
     def take_up(self, losses: Losses, stand: Snapshot, optimizer: str) -> None:
         """Begin where another run of the same kind ended."""
@@ -113,24 +114,35 @@ class _Arm:
         self._stand = stand
 
     def difference(self, batch: Any, reference: Any) -> float:
-        """Largest difference between the outputs for the real and for constant inputs, relative to the largest output."""
+        """How far loss and outputs for the real inputs are from those for constant ones, relative to the largest value."""
         sandbox = self._sandbox
-        with sandbox.trial(start=self._stand, mode="eval"), torch.no_grad():
-            real = sandbox.predict(batch)
-            seed_everything(sandbox.seed)
-            same = sandbox.predict(constant_inputs(batch, reference))
-            return _apart(real, same)
+        with sandbox.trial(start=self._stand), without_dropout(sandbox.model) as handlers:
+            found = []
+            for given in (batch, constant_inputs(batch, reference)):
+                seed_everything(sandbox.seed)
+                outcome = sandbox.forward(given, calls=handlers)
+                found.append(detach_all((outcome.loss, outcome.output)))
+            return _apart(*found)
 
 
 @probe
 def input_baseline(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch) -> InputBaseline:
-    """Run the three, look, and go on while undecided and fresh samples are left."""
+    """Run the three with the user's optimizer; if that shows nothing, with Adam at a rate that learned one batch by heart."""
     micro = micro_batches(sandbox, LOOKS[0], whole=short.whole)
     if len(micro) < 2:
         raise CannotMeasure("one epoch has a single batch: there are no fresh samples to compare on")
-    _require_pairs(sandbox, micro)
+    _require_pairs(sandbox, micro, short.checkpoint)
+    control = next((r for r in CONTROL_RATES if batch.best.optimizer == f"Adam(lr={r:g})"), CONTROL_RATES[0])
+    if not short.diverged and batch.users.fit and batch.users.clip is None:
+        found = _compare(sandbox, short, batch, rate=None)
+        if found.helps or _is_control(sandbox):
+            return found
+    return _compare(sandbox, short, batch, rate=control)
+
+
+def _compare(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch, *, rate: float | None) -> InputBaseline:
+    """The three runs with one optimizer (None: the user's): look, and go on while undecided and fresh samples are left."""
     reference = sandbox.feed.first
-    rate = _rate(short, batch)
     keep = batch.parameters <= KEPT_NUMBERS
     real = _Arm(sandbox, rate, lambda i, given: given[i])
     constant = _Arm(sandbox, rate, lambda i, given: constant_inputs(given[i], reference))
@@ -146,7 +158,8 @@ def input_baseline(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch) -> In
         over_constant, over_permuted = lead(constant.losses, real.losses), lead(permuted.losses, real.losses)
         helps = min(over_constant.t, over_permuted.t) > AHEAD
         helps = helps and over_constant.gap > GAP * abs(_mean(constant.losses))
-        if helps or last or not _finite(real, constant, permuted):
+        sound = _finite(real, constant, permuted)
+        if helps or last or not sound:
             break
     return InputBaseline(
         optimizer=real.optimizer,
@@ -158,18 +171,18 @@ def input_baseline(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch) -> In
         over_constant=over_constant,
         over_permuted=over_permuted,
         helps=helps,
-        ignored=None if helps else real.difference(micro[-1], reference),
+        ignored=real.difference(micro[-1], reference) if last and sound and not helps else None,
         learned_in=_learned_in(real.optimizer, batch),
         how=_how(micro[0]),
         exhausted=len(micro) < look,
     )
 
 
-def _rate(short: ShortRun, batch: OverfitBatch) -> float | None:
-    """The control's rate where the user's optimizer did not get on with a single batch; None for the user's own."""
-    if not short.diverged and batch.users.fit and batch.users.clip is None:
-        return None
-    return next((r for r in CONTROL_RATES if batch.best.optimizer == f"Adam(lr={r:g})"), CONTROL_RATES[0])
+def _is_control(sandbox: Sandbox) -> bool:
+    """Whether the user's optimizer is as good as a control: Adam at one of its rates."""
+    rates = [float(group.get("lr", 0.0)) for group in sandbox.optimizer.param_groups]
+    adam = type(sandbox.optimizer).__name__ in ("Adam", "AdamW")
+    return adam and min(CONTROL_RATES) <= min(rates) and max(rates) <= max(CONTROL_RATES)
 
 
 def _learned_in(optimizer: str, batch: OverfitBatch) -> int | None:
@@ -212,8 +225,11 @@ def _mean(losses: Losses) -> float:
     return sum(later) / max(1, len(later))
 
 
-def _require_pairs(sandbox: Sandbox, micro: list[Any]) -> None:
-    """Raise CannotMeasure unless inputs and targets are two things, and it matters which belongs to which."""
+def _require_pairs(sandbox: Sandbox, micro: list[Any], start: Snapshot | None) -> None:
+    """Raise CannotMeasure unless inputs and targets are two things, and it matters which belongs to which.
+
+    Asked after some training: an output that starts at zero has the same loss for all targets.
+    """
     one, donor = micro[0], micro[-1]
     swapped = other_targets(one, donor)
     if batches.split(one)[1] is None or (swapped is None and other_targets(one, one) is None):
@@ -226,17 +242,16 @@ def _require_pairs(sandbox: Sandbox, micro: list[Any]) -> None:
     if swapped is not None and same_tensors(one, swapped):
         raise CannotMeasure("all targets are the same")
 
-    def look(given: Any) -> tuple[float, tuple[LossCall, ...]]:
+    def look(given: Any) -> tuple[float, tuple[Tensor, ...]]:
         seed_everything(sandbox.seed)
         outcome = sandbox.forward(given, calls=handlers)
-        return float(outcome.loss), outcome.calls
+        return float(outcome.loss.detach()), tuple(call.target.detach() for call in outcome.calls)
 
-    with sandbox.trial(), without_dropout(sandbox.model) as handlers, torch.no_grad():
-        loss, calls = look(one)
+    with sandbox.trial(start=start), without_dropout(sandbox.model) as handlers:
+        loss, targets = look(one)
         if swapped is not None and look(swapped)[0] == loss:
             raise CannotMeasure("the loss does not depend on the batch's targets")
-        others = look(permuted)[1]
-        if not same_tensors([c.target for c in calls], [c.target for c in others]):
+        if not same_tensors(targets, look(permuted)[1]):
             raise CannotMeasure("the loss compares with the inputs themselves")
 
 

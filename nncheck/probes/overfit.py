@@ -34,6 +34,8 @@ from nncheck.verdict import Place, Samples
 # Updates before the user's optimizer is compared with a control. An MLP, a linear model and a transformer LM are done in 18 to
 # 77 updates at 1e-3; an optimizer that is still falling here is healthy whatever it would need.
 USERS_UPDATES = 120
+# Where it has done two thirds of the way by then, it is let finish: that is cheaper than a control.
+NEAR_SHARE = 0.35
 # Where the user's optimizer has done less than a tenth of the way by then, more of the same tells nothing.
 SLOW_LOOK, SLOW_SHARE = 60, 0.9
 CONTROL_RATES = (1e-3, 3e-3, 3e-4)
@@ -158,11 +160,11 @@ def overfit(sandbox: Sandbox) -> OverfitBatch:
 
 def _plan(runs: list[Run], goal: Goal) -> Iterator[tuple[str, float, int]]:
     """Which run comes next, given those done: the user's, clipped if it broke, Adam at three rates, and a long last one."""
-    yield "users", 0.0, USERS_UPDATES
+    yield "users", 0.0, CONTROL_UPDATES
     if runs[-1].fit:
         return
     if runs[-1].rise(goal) > RISE:
-        yield "clipped", 0.0, USERS_UPDATES
+        yield "clipped", 0.0, CONTROL_UPDATES
     for rate in CONTROL_RATES:
         yield "control", rate, CONTROL_UPDATES
         last = runs[-1]
@@ -271,7 +273,7 @@ def _run(
             dead = index >= DEAD_UPDATES and _still(losses[-DEAD_UPDATES:])
             if dead or not math.isfinite(losses[-1]):
                 break
-            if kind != "control" and index == SLOW_LOOK and goal.share(median(losses[-10:])) > SLOW_SHARE:
+            if kind != "control" and _slow(losses, goal):
                 break
             if limit == CONTROL_UPDATES and index >= limit // 2 and index % 10 == 0 and _flat(losses, goal.floor):
                 break
@@ -294,6 +296,13 @@ def _run(
         update_ratio=ratio,
         clip=clip,
     )
+
+
+def _slow(losses: list[float], goal: Goal) -> bool:
+    """Whether to go over to a control: at 60 updates hardly under way, or at 120 not near the goal."""
+    if len(losses) not in (SLOW_LOOK, USERS_UPDATES):
+        return False
+    return goal.share(median(losses[-10:])) > (SLOW_SHARE if len(losses) == SLOW_LOOK else NEAR_SHARE)
 
 
 def _flat(losses: list[float], floor: float) -> bool:

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from nncheck import batch as batches
 from nncheck.errors import TargetError
 from nncheck.micro import micro_batches, micro_size, sample_losses
@@ -91,9 +89,8 @@ def _run(sandbox: Sandbox, *, whole: bool) -> ShortRun:
 
 def _level(sandbox: Sandbox, order: list[Any], handlers: tuple[Handler, ...]) -> float:
     """The mean loss on the first micro-batches as the network is now."""
-    with torch.no_grad():
-        found = []
-        for index, batch in enumerate(order[:LEVEL]):
-            seed_everything(sandbox.seed + 1 + index)
-            found.append(float(sandbox.forward(batch, calls=handlers).loss))
+    found = []
+    for index, batch in enumerate(order[:LEVEL]):  # not under no_grad: a loss may hold a derivative of its own
+        seed_everything(sandbox.seed + 1 + index)
+        found.append(float(sandbox.forward(batch, calls=handlers).loss.detach()))
     return sum(found) / len(found)
