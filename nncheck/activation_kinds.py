@@ -36,7 +36,7 @@ class Kind:
 
 def kind_of(call: Call) -> Kind | None:
     """The activation function a call is, or None."""
-    name = call.name.rstrip("_")
+    name = call.name.strip("_")
     if name in ("relu", "softmax"):
         return Kind(name=name, family="rectifier", low=0.0) if name == "relu" else Kind(name=name, family="softmax")
     if name in _BOUNDED:
