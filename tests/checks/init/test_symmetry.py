@@ -1,0 +1,59 @@
+"""symmetry on evidence made by hand."""
+
+import dataclasses
+
+import pytest
+
+from nncheck.checks.init.symmetry import symmetry
+from nncheck.probes.gradients import Gradients, ParameterGradients
+from nncheck.probes.unreached import Unreached
+from nncheck.verdict import Status
+from tests.checks.init.test_gradient_flow import branch, row
+
+HEAD = row("9.weight", 0.1)
+NONE = Unreached(branches=(), total=2)
+
+
+def weights(**changed: object) -> ParameterGradients:
+    return dataclasses.replace(row("0.weight", 0.1), **changed)
+
+
+def steps(*rows: ParameterGradients, losses: int = 3) -> Gradients:
+    return Gradients(parameters=(*rows, HEAD), losses=(1.0,) * losses)
+
+
+ZERO = {"alike_before": True, "weight": (0.0, 0.0, 0.0), "gradients": (0.0,) * 3, "peaks": (0.0,) * 3}
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, Status.PASS),
+        # Zero at the start, and away from it after a step: a zero head, one factor of an adapter.
+        ({"alike_before": True, "weight": (0.0, 0.1, 0.2)}, Status.PASS),
+        ({**ZERO, "alike_after": True}, Status.FAIL),
+        ({"alike_before": True, "alike_after": True}, Status.FAIL),
+        ({"alike_before": True, "alike_after": False}, Status.WARN),
+        # A table of equal tokens is told apart by what arrives; a depthwise kernel sees one channel each.
+        ({"alike_before": True, "kind": "Embedding"}, Status.PASS),
+        ({"alike_before": True, "kind": "Conv2d", "shape": (8, 1, 3, 3)}, Status.PASS),
+        ({"alike_before": True, "kind": "Linear", "shape": (2, 8)}, Status.PASS),
+        # No gradient at all is unused-parameters' finding.
+        ({"alike_before": True, "alike_after": True, "peaks": (None,) * 3}, Status.PASS),
+    ],
+)
+def test_verdict(changed: dict[str, object], status: Status) -> None:
+    verdict = symmetry(steps(weights(**changed)), NONE)
+    assert verdict.status is status, verdict
+    assert verdict.measured
+
+
+def test_a_term_weighted_zero_is_not_stuck() -> None:
+    found = Unreached(branches=(branch("0", "0.weight", zeroed=True),), total=2)
+    assert symmetry(steps(weights(**{**ZERO, "alike_after": True})), found).status is Status.PASS
+
+
+def test_skips() -> None:
+    bias = dataclasses.replace(row("0.bias", 0.1, shape=(4,)), alike_before=None)
+    assert symmetry(Gradients(parameters=(bias,), losses=(1.0,) * 3), NONE).status is Status.SKIP
+    assert symmetry(steps(weights(), losses=2), NONE).status is Status.SKIP

@@ -1,0 +1,51 @@
+"""unused-parameters on evidence made by hand."""
+
+import pytest
+
+from nncheck.checks.wiring.unused_parameters import unused_parameters
+from nncheck.probes.gradients import Gradients
+from nncheck.probes.unreached import Unreached
+from nncheck.verdict import Place, Status
+from tests.checks.init.test_gradient_flow import branch, row, steps
+
+SEEN = Gradients(parameters=(row("0.weight", None), row("1.weight", 0.1)), losses=(1.0,) * 8)
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"why": "cut", "cut": "detach()", "line": Place(name="Net", file="m.py", line=3)}, Status.FAIL),
+        ({"why": "no_grad"}, Status.WARN),
+        ({"why": "dropped"}, Status.WARN),
+        ({"why": "never used"}, Status.WARN),
+        ({"why": "never used", "users": False}, Status.PASS),
+        ({"why": "dropped", "users": False}, Status.PASS),
+        ({"why": "no_grad", "asleep": True}, Status.PASS),
+        ({"why": "no_grad", "optimized": 0}, Status.PASS),
+        ({"why": "cut", "drifted": True}, Status.PASS),
+        ({"why": "never used", "siblings": 3, "routed": True}, Status.PASS),
+        ({"why": "never used", "siblings": 3}, Status.WARN),
+    ],
+)
+def test_verdict(changed: dict[str, object], status: Status) -> None:
+    found = branch("0", "0.weight", **{"silent": False, **changed})
+    verdict = unused_parameters(SEEN, Unreached(branches=(found,), total=2))
+    assert verdict.status is status, verdict
+    assert verdict.numbers["without_gradient"] == 1
+    assert verdict.exhibits
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("backbone", Status.PASS), ("target_net", Status.PASS), ("encoder", Status.WARN)]
+)
+def test_names_that_say_frozen_under_no_grad(name: str, status: Status) -> None:
+    found = branch(name, "0.weight", silent=False, why="no_grad")
+    assert unused_parameters(SEEN, Unreached(branches=(found,), total=2)).status is status
+
+
+def test_nothing_reached_nothing_trainable_nothing_missing() -> None:
+    none = Unreached(branches=(), total=0)
+    assert unused_parameters(Gradients(parameters=(), losses=(1.0,)), none).status is Status.SKIP
+    assert unused_parameters(steps(0.1, 0.2), none).status is Status.PASS
+    every = Unreached(branches=(branch("0", "0.weight", silent=False),), total=1)
+    assert unused_parameters(steps(None), every).status is Status.SKIP
