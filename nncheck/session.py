@@ -73,9 +73,9 @@ def _check_all(options: Options, terminal: Terminal, output: UserOutput, tell: T
     results: list[TargetResult] = []
     interrupted = False
     for text in options.targets:
-        terminal.start(text)
-        tell("target", text)
         try:
+            terminal.start(text)
+            tell("target", text)
             result, interrupted = _check_one(text, options, terminal, output, tell, deadline)
         except KeyboardInterrupt:
             interrupted = True
@@ -95,10 +95,12 @@ def make_report(
     from nncheck._version import __version__
 
     surroundings = {"nncheck": __version__, "seed": str(options.seed), "command": options.command}
-    if environment and "torch" in sys.modules:
-        from nncheck.runner import environment as describe
-
-        surroundings = describe(seed=options.seed, device=_device(options) or "as the model", command=options.command)
+    # Not before the runner is there: an interrupt may have come in the middle of torch's import.
+    runner = sys.modules.get("nncheck.runner") if environment else None
+    if runner is not None and hasattr(runner, "environment"):
+        surroundings = runner.environment(
+            seed=options.seed, device=_device(options) or "as the model", command=options.command
+        )
     return Report(
         nncheck_version=__version__,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
