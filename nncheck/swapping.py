@@ -38,7 +38,9 @@ class Swap:
     function: str = ""
 
 
-def swapped(sandbox: Sandbox, batch: Any, rows_of: Callable[[Track, int], list[Rows | str | None]], samples: int) -> Swap:
+def swapped(
+    sandbox: Sandbox, batch: Any, rows_of: Callable[[Track, int], list[Rows | str | None]], samples: int
+) -> Swap:
     """Run some samples, then the same in another order, in eval mode."""
     part = batch if samples == batches.size(batch) else batches.take(batch, torch.arange(samples))
     order = torch.arange(samples).roll(1)
@@ -65,8 +67,12 @@ def swapped(sandbox: Sandbox, batch: Any, rows_of: Callable[[Track, int], list[R
     first = _first(as_given.made, in_order.made, samples, order)
     seen = as_given.functions if first is None else as_given.functions[: first[1]]
     if CHOICES & set(seen):
-        return Swap(reason="which computation a sample gets is chosen from the data, as experts are, so its place may matter")
-    return Swap(change=change, moved=moved, place=first[0].place if first else None, function=first[0].function if first else "")
+        return Swap(
+            reason="which computation a sample gets is chosen from the data, as experts are, so its place may matter"
+        )
+    return Swap(
+        change=change, moved=moved, place=first[0].place if first else None, function=first[0].function if first else ""
+    )
 
 
 def _run(sandbox: Sandbox, part: Any, *, change: Callable[[Tensor], Tensor] | None = None) -> Track:

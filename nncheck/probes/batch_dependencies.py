@@ -90,7 +90,9 @@ def batch_dependencies(sandbox: Sandbox) -> BatchDependencies:
     _refuse(batch, size, collated=collated)
     few = _with_few(sandbox, batch, min(FEW_SAMPLES, size - 1))
     if few is None and not collated:
-        raise CannotMeasure("the model takes only the whole batch: its rows may belong together, as nodes of a graph do")
+        raise CannotMeasure(
+            "the model takes only the whole batch: its rows may belong together, as nodes of a graph do"
+        )
     count = _unlike(few.lengths, min(MOST_SAMPLES, size)) if few else size
     with sandbox.trial(mode="eval"):
         track = _marked(sandbox, _part(batch, count))
@@ -114,7 +116,9 @@ def batch_dependencies(sandbox: Sandbox) -> BatchDependencies:
     mixing = _locate(sandbox, batch, few, count, collated=collated) if found.found else None
     swap = Swap(reason="samples depend on each other already")
     if not found.found:
-        swap = swapped(sandbox, batch, lambda t, k: _arguments(few, t, k), _unlike(few.lengths, min(8, size)) if few else size)
+        swap = swapped(
+            sandbox, batch, lambda t, k: _arguments(few, t, k), _unlike(few.lengths, min(8, size)) if few else size
+        )
         if not found.passes and swap.change is None:
             raise CannotMeasure(f"the outputs have no gradient at the inputs, and {swap.reason}")
     return BatchDependencies(
@@ -236,7 +240,9 @@ def _by_design(model: nn.Module, made: Made, *, collated: bool) -> str:
             return f"{name} ({made.layer}) looks at other samples by design"
     if BY_DESIGN.search(type(model).__name__):
         return f"{type(model).__name__} looks at other samples by design"
-    unbatched = made.tensor.ndim == 2 or (made.tensor.ndim == 3 and 1 in made.tensor.shape[:2])  # torch adds a batch of one
+    unbatched = made.tensor.ndim == 2 or (
+        made.tensor.ndim == 3 and 1 in made.tensor.shape[:2]
+    )  # torch adds a batch of one
     if not collated and made.function in RECURRENT and unbatched:
         return f"{made.function} is given one sequence without a batch dimension: its rows are time steps"
     return ""

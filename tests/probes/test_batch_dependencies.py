@@ -277,9 +277,7 @@ def contrast(out: Tensor, y: Tensor) -> Tensor:
 
 
 QUIET: dict[str, Callable[[], Recipe]] = {
-    "batchnorm": lambda: sequences(
-        Forward(lambda m, x: m.head(m.bn(x.mean(1))), bn=nn.BatchNorm1d(E), head=head())
-    ),
+    "batchnorm": lambda: sequences(Forward(lambda m, x: m.head(m.bn(x.mean(1))), bn=nn.BatchNorm1d(E), head=head())),
     "time first": lambda: sequences(
         Forward(lambda m, x: m.head(m.lstm(x)[0][-1]), lstm=nn.LSTM(E, E), head=head()), collate=time_first
     ),

@@ -56,7 +56,11 @@ def batch_mixing(deps: BatchDependencies) -> Verdict:
                 "the layer was made with `track_running_stats=False`",
                 "the layer stays in train mode: it is not a registered submodule, or `train()` is overridden",
             ),
-            remedies=(Remedy(text="keep running statistics (`track_running_stats=True`) and let `model.eval()` reach the layer"),),
+            remedies=(
+                Remedy(
+                    text="keep running statistics (`track_running_stats=True`) and let `model.eval()` reach the layer"
+                ),
+            ),
         )
     return passed(measured, expected=EXPECTED, numbers=numbers)
 
