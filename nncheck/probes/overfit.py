@@ -136,7 +136,7 @@ def overfit(sandbox: Sandbox) -> OverfitBatch:
     start = _begin(sandbox, first)
     runs: list[Run] = []
     table: list[tuple[str, str, str]] = []
-    for kind, rate, limit in _plan(runs, start.goal):
+    for kind, rate, limit in [("users", 0.0, SLOW_LOOK)] if start.turned else _plan(runs, start.goal):
         runs.append(_run(sandbox, start, table, kind=kind, rate=rate, limit=limit))
     with sandbox.trial():
         leaves = trainable(sandbox)

@@ -1,0 +1,166 @@
+"""Learning by heart, on networks whose answer is known."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from nncheck import Recipe
+from nncheck.assemble import assemble
+from nncheck.probes.input_baseline import InputBaseline, input_baseline
+from nncheck.probes.overfit import OverfitBatch, overfit
+from nncheck.probes.short_run import ShortRun, short_run
+from nncheck.sandbox import Sandbox
+
+
+def _sandbox(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    rate: float = 1e-2,
+    optimizer: type[torch.optim.Optimizer] = torch.optim.Adam,
+) -> Sandbox:
+    recipe = Recipe(
+        model=model,
+        train_loader=DataLoader(TensorDataset(x, y), batch_size=64),
+        loss_fn=loss_fn,
+        optimizer=optimizer(model.parameters(), lr=rate),
+    )
+    return Sandbox(assemble(recipe), device=torch.device("cpu"))
+
+
+def _mlp(inputs: int = 8, outputs: int = 4) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(inputs, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, outputs))
+
+
+def _labels(n: int = 512) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 8, generator=generator)
+    return x, (x @ torch.randn(8, 4, generator=generator)).argmax(1)
+
+
+def test_a_plain_network_learns_sixteen_samples_of_every_label() -> None:
+    found = overfit(_sandbox(_mlp(), *_labels(), nn.CrossEntropyLoss()))
+    assert (found.samples, found.predictions, len(found.runs)) == (16, 16, 1)
+    assert found.users.fit
+    assert found.users.accuracy == 1.0
+    assert found.goal.constant == pytest.approx(math.log(4), rel=0.02)
+    assert len(found.table) == 16
+    assert found.seen is not None
+
+
+def test_softmax_twice_ends_at_its_level() -> None:
+    found = overfit(_sandbox(nn.Sequential(_mlp(), nn.Softmax(1)), *_labels(), nn.CrossEntropyLoss()))
+    assert not found.best.fit
+    assert found.best.end == pytest.approx(math.log(1 + 3 / math.e), abs=2e-3)
+    level = found.goal.level_at(found.best.end)
+    assert level is not None
+    assert level.check == "double-softmax"
+
+
+def test_a_broadcast_loss_ends_at_the_variance() -> None:
+    x, _ = _labels()
+    y = x[:, 0]
+    found = overfit(_sandbox(_mlp(outputs=1), x, y, nn.MSELoss()))
+    assert not found.best.fit
+    assert found.best.end == pytest.approx(float(y[:16].var(correction=0)), rel=1e-2)
+
+
+def test_the_floor_of_smoothed_labels_is_known() -> None:
+    found = overfit(_sandbox(_mlp(), *_labels(), nn.CrossEntropyLoss(label_smoothing=0.1)))
+    assert found.users.fit
+    wrong = 0.1 / 4
+    assert found.goal.floor == pytest.approx(
+        -(3 * wrong * math.log(wrong) + (1 - 3 * wrong) * math.log(1 - 3 * wrong)), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_reduction_changes_nothing_in_what_is_left(reduction: str) -> None:
+    found = overfit(_sandbox(_mlp(), *_labels(), nn.CrossEntropyLoss(reduction=reduction)))
+    assert found.goal.constant == pytest.approx(math.log(4), rel=0.02)
+    assert found.users.fit
+
+
+def test_a_turned_sign_is_seen() -> None:
+    x, y = _labels()
+    cross_entropy = nn.CrossEntropyLoss()
+    assert overfit(_sandbox(_mlp(), x, y, lambda output, target: -cross_entropy(output, target))).turned
+    assert not overfit(_sandbox(_mlp(), x, y, lambda output, target: 0.25 * cross_entropy(output, target))).turned
+
+
+def test_a_rate_of_zero_is_told_from_a_network_that_cannot() -> None:
+    found = overfit(_sandbox(_mlp(), *_labels(), nn.CrossEntropyLoss(), rate=0.0, optimizer=torch.optim.SGD))
+    assert found.users.dead
+    assert found.best.fit
+
+
+def test_a_loss_that_falls_without_bound_is_followed_below_zero() -> None:
+    found = overfit(_sandbox(_mlp(), *_labels(), nn.NLLLoss()))
+    assert found.goal.kind == "nll"
+    assert not found.goal.exact
+    assert min(found.users.losses) < 0
+
+
+def test_identical_inputs_with_two_labels_raise_the_floor() -> None:
+    x = torch.ones(64, 8) * torch.linspace(0, 1, 8)
+    found = overfit(_sandbox(_mlp(outputs=2), x, torch.arange(64) % 2, nn.CrossEntropyLoss()))
+    assert found.goal.contradicted == 1.0
+    assert found.goal.floor == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_few_samples_for_few_parameters() -> None:
+    x, _ = _labels()
+    found = overfit(_sandbox(nn.Linear(8, 1), x, x[:, :1], nn.MSELoss()))
+    assert found.samples == 2
+
+
+def _inputs(model: nn.Module, x: Tensor, y: Tensor) -> tuple[ShortRun, OverfitBatch, InputBaseline]:
+    sandbox = _sandbox(model, x, y, nn.CrossEntropyLoss())
+    short, batch = short_run(sandbox), overfit(sandbox)
+    return short, batch, input_baseline(sandbox, short, batch)
+
+
+def test_inputs_that_help_are_ahead_of_both_others() -> None:
+    short, _, found = _inputs(_mlp(), *_labels(1024))
+    assert found.helps
+    assert found.updates == short.fresh == 32
+    assert found.over_constant.gap > 0
+    assert found.ignored is None
+
+
+def test_an_ignored_input_is_proven() -> None:
+    class Blind(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = _mlp()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x * 0)
+
+    _, _, found = _inputs(Blind(), *_labels())
+    assert not found.helps
+    assert found.ignored == 0.0
+
+
+def test_a_diverging_rate_leaves_no_checkpoint() -> None:
+    found = short_run(_sandbox(_mlp(), *_labels(), nn.CrossEntropyLoss(), rate=1e3, optimizer=torch.optim.SGD))
+    assert found.diverged
+    assert found.checkpoint is None
+
+
+def test_a_checkpoint_holds_the_trained_weights_and_the_users_dropout() -> None:
+    model = _mlp()
+    before = model[0].weight.detach().clone()
+    sandbox = _sandbox(model, *_labels(), nn.CrossEntropyLoss())
+    found = short_run(sandbox)
+    assert torch.equal(model[0].weight, before)
+    with sandbox.trial(start=found.checkpoint):
+        assert not torch.equal(model[0].weight, before)
+        assert model[2].p == 0.5
+    assert torch.equal(model[0].weight, before)
