@@ -96,6 +96,9 @@ def _move(model: nn.Module, device: torch.device, origins: Mapping[str, Place]) 
 def _split_loaders(made: dict[str, Any], said: list[str], *, validates: bool) -> None:
     """A builder that returns several loaders gives training and validation, in this order."""
     value = made["train_loader"]
+    if lightning.is_lightning_data(value):
+        made["train_loader"], made["val_loader"] = _users(lambda: lightning.data_loaders(value), "the data module")
+        return
     several = isinstance(value, (list, tuple)) and 1 < len(value) <= 3
     if several and all(isinstance(item, torch.utils.data.DataLoader) for item in value):
         made["train_loader"] = value[0]
@@ -108,9 +111,6 @@ def _from_lightning(made: dict[str, Any], origins: dict[str, Place]) -> None:
     """What a LightningModule brings of its own, for parts that were not given."""
     model = made["model"]
     given = made["train_loader"]
-    if lightning.is_lightning_data(given):
-        made["train_loader"], made["val_loader"] = _users(lambda: lightning.data_loaders(given), "the data module")
-        given = made["train_loader"]
     trainer = lightning.StandInTrainer(epochs=made["epochs"])
     if made["train_loader"] is None:
         made["train_loader"] = _users(lambda: lightning.loader(model, "train_dataloader", trainer), "train_dataloader")

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from nncheck.lightning import is_lightning_data
 from nncheck.target.names import DATA_SETS
 from nncheck.target.search import Search, several
 
@@ -73,7 +74,7 @@ def _is_loss(kind: type) -> bool:
 
 
 def only_loader(search: Search) -> None:
-    """Bind the only DataLoader, or wrap a training set in one and say so."""
+    """Bind the only DataLoader, the only LightningDataModule, or wrap a training set in one and say so."""
     from torch.utils.data import DataLoader, IterableDataset
 
     held = vars(search.module)
@@ -83,6 +84,11 @@ def only_loader(search: Search) -> None:
         raise several("train_loader", {n: held[n] for n in reversed(loaders.values())}, search)
     if loaders:
         name = next(iter(loaders.values()))
+        search.bind("train_loader", name, held[name])
+        return
+    modules = {id(v): n for n, v in reversed(held.items()) if is_lightning_data(v)}
+    if len(modules) == 1:
+        name = next(iter(modules.values()))
         search.bind("train_loader", name, held[name])
         return
     for name in DATA_SETS:
