@@ -195,8 +195,13 @@ def order_findings(results: Mapping[str, CheckResult]) -> tuple[str, ...]:
     asked = list(results)
     left = [id for id in asked if results[id].status in (Status.FAIL, Status.WARN)]
     ordered: list[str] = []
+
+    def roots(id: str) -> set[str]:
+        usual = {root for root in entries[id].consequence_of if root in left and id not in results[root].verdict.follows}
+        return usual | set(results[id].verdict.follows)
+
     while left:
-        free = [id for id in left if not set(entries[id].consequence_of) & (set(left) - {id})] or left
+        free = [id for id in left if not roots(id) & set(left)] or left
         chosen = min(free, key=lambda id: (results[id].status is not Status.FAIL, asked.index(id)))
         left.remove(chosen)
         ordered.append(chosen)

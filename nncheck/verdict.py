@@ -174,7 +174,8 @@ class Verdict:
     """What a check found. `measured` is one sentence with the numbers in it, on a pass too.
 
     `summary` is the headline of a finding ("loss starts at 4.87; ..."); left empty, `measured` is used.
-    `numbers` repeats the key figures for programs.
+    `numbers` repeats the key figures for programs. `follows`: ids whose finding, if there is one, is the root of this one
+    in this very case, whatever the check's `consequence_of` says of the usual case.
     """
 
     status: Status
@@ -187,6 +188,7 @@ class Verdict:
     remedies: tuple[Remedy, ...] = ()
     exhibits: tuple[Exhibit, ...] = ()
     why_skipped: str | None = None
+    follows: tuple[str, ...] = ()
 
 
 def passed(measured: str, *, expected: str = "", **details: Any) -> Verdict:
