@@ -38,7 +38,8 @@ class ParameterGradients:
     weight: its 2-norm before each step. moved: whether the user's optimizer ever changed it. drifted: whether it changed
     without the optimizer, e.g. a moving average kept in the forward. rate: its learning rate, None if it is in no group.
     alike_before, alike_after: whether its rows (output units) are all equal, at the start and at the end; None if it has
-    fewer than two rows or dimensions. place: where its layer is made, if its rows start equal.
+    fewer than two rows or dimensions. place: where its layer is made; only of
+    the first weight matrix and of those whose rows start equal.
     """
 
     name: str
@@ -107,6 +108,7 @@ def gradients(sandbox: Sandbox) -> Gradients:
         ]
         modules = dict(model.named_modules())
         before = _alike([row.tensor for row in rows])
+        first = next((row for row in rows if row.tensor.ndim > 1), None)
         losses: list[float] = []
         step_error, backward_error, control = "", "", 0
         bad: tuple[str, ...] = ()
@@ -150,7 +152,7 @@ def gradients(sandbox: Sandbox) -> Gradients:
                 rate=rates.get(id(row.tensor)),
                 alike_before=before[i],
                 alike_after=after[i],
-                place=layer_place(model, row.name) if before[i] else None,
+                place=layer_place(model, row.name) if before[i] or row is first else None,
             )
             for i, row in enumerate(rows)
         )

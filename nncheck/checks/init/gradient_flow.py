@@ -237,7 +237,7 @@ def _size(steps: Gradients, measured: str, numbers: dict[str, float], exhibits: 
             expected=f"above {VANISHING:g}",
             summary=f"the gradient vanishes on its way back: {rows[0][0].name} gets {first:.0e} of the loss",
             numbers=numbers,
-            places=(Place(name=rows[0][0].layer or rows[0][0].name, detail=f"|g||w|/loss {first:.1e}"),),
+            places=(_at(rows[0][0], f"|g||w|/loss {first:.1e}"),),
             causes=("many sigmoid or tanh layers in a row", "weights that start too small", "no skip or normalisation"),
             remedies=(
                 Remedy(text="start the weights with a gain", code="nn.init.kaiming_normal_(layer.weight)"),
@@ -262,6 +262,11 @@ def _size(steps: Gradients, measured: str, numbers: dict[str, float], exhibits: 
             exhibits=exhibits,
         )
     return None
+
+
+def _at(row: ParameterGradients, detail: str) -> Place:
+    place = row.place or Place(name=row.name)
+    return Place(name=row.name, file=place.file, line=place.line, source=place.source, detail=detail)
 
 
 def _bars(steps: Gradients) -> tuple[Bars, ...]:
