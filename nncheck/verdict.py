@@ -364,7 +364,7 @@ class Report:
         return {"passed": 0, "findings": 1, "could-not-run": 2, "interrupted": 130}[self.outcome]
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as `interface.md` promises it: JSON-ready, `schema_version` 1."""
+        """The result as JSON-ready data; its fields are promises, `schema_version` 1."""
         from nncheck.report.json import to_dict
 
         return to_dict(self)
