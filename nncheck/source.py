@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import linecache
 import os
@@ -136,6 +137,13 @@ def layer_place(root: nn.Module, name: str, detail: str = "") -> Place:
             return place
     place = class_place(root, name, detail)
     return place if place.file is None or is_users(place.file) else Place(name=name, detail=detail)
+
+
+def located(place: Place, fallback: Place | None) -> Place:
+    """A place, on another's line if it has none: a layer of a model that is put together outside any class of the user's."""
+    if place.file is not None or fallback is None:
+        return place
+    return dataclasses.replace(fallback, name=place.name, detail=place.detail)
 
 
 @cache

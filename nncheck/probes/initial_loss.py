@@ -13,7 +13,7 @@ from nncheck.layer_sizes import Layer, LayerWatch, rms, widest
 from nncheck.pretrained import trained_before
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
-from nncheck.source import layer_place
+from nncheck.source import layer_place, located
 from nncheck.starting_loss import KNOWN, Part, StartingLoss, part_of, together
 from nncheck.verdict import Place
 
@@ -24,7 +24,7 @@ BATCHES = 8
 CALLS = 8
 # Updates after which a rate that is too large by the batch size has shown itself.
 UPDATES = 8
-_ADAPTIVE = ("ada", "rms", "lion", "rprop", "lbfgs", "lamb")
+_ADAPTIVE = ("ada", "rms", "lion", "rprop", "lamb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class InitialLoss:
     value. layers: of the first batch. suspects: the places of layers by name. input_size: root mean square of the float
     inputs. normalised: whether embeddings are normalised in the forward pass. trained: why the model seems trained.
     shuffled: the first loss with every parameter's values in another order, None if not needed. summed: set if the only loss is
-    the sum over all predictions.
+    the sum over all predictions. adaptive: whether the optimizer divides by the gradient's own size.
     """
 
     final: tuple[float, ...]
@@ -59,6 +59,7 @@ class InitialLoss:
     trained: str
     shuffled: float | None
     summed: SumTrial | None
+    adaptive: bool
 
 
 @probe
@@ -93,17 +94,20 @@ def initial_loss(sandbox: Sandbox) -> InitialLoss:
     levels = tuple(together(group) for group in parts)
     low = [level for level in levels if _informed(level)]
     trained = trained_before(sandbox)
+    made = sandbox.setup.origins.get("model")
+    adaptive = any(word in type(sandbox.optimizer).__name__.lower() for word in _ADAPTIVE)
     return InitialLoss(
         final=tuple(final),
         levels=levels,
         other=tuple(sorted(other)),
         layers=layers,
-        places={layer.name: layer_place(sandbox.model, layer.name) for layer in widest(layers)},
+        places={layer.name: located(layer_place(sandbox.model, layer.name), made) for layer in widest(layers)},
         input_size=_input_size(sandbox.feed.first),
         normalised=watcher.normalised,
         trained=trained,
         shuffled=_shuffled(sandbox) if low and not trained else None,
-        summed=_try_sum(sandbox, levels[0]) if len(levels) == 1 and is_sum(levels[0]) else None,
+        summed=_try_sum(sandbox, levels[0]) if len(levels) == 1 and is_sum(levels[0]) and not adaptive else None,
+        adaptive=adaptive,
     )
 
 
@@ -148,10 +152,7 @@ def is_sum(level: StartingLoss) -> bool:
 
 
 def _try_sum(sandbox: Sandbox, level: StartingLoss) -> SumTrial | None:
-    """Take a few updates with the user's optimizer, as they are and with the gradient of the mean; None where it divides by the
-    gradient's own size, so that a sum is as good as a mean."""
-    if any(word in type(sandbox.optimizer).__name__.lower() for word in _ADAPTIVE):
-        return None
+    """Take a few updates with the user's optimizer, as they are and with the gradient of the mean; None if it wants a closure."""
     ends = []
     found = sandbox.feed.take(UPDATES)
     for scale in (1.0, 1.0 / level.factors[0]):

@@ -25,7 +25,7 @@ from nncheck.losses import (
 )
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
-from nncheck.source import layer_place
+from nncheck.source import layer_place, located
 from nncheck.starting_loss import describe_options, uninformed
 from nncheck.verdict import Place
 
@@ -165,7 +165,7 @@ def label_baseline(sandbox: Sandbox) -> LabelBaseline:
             shares=_shares(call, target, counts),
             now=tuple(outputs.mean(0).tolist()) if outputs.size(1) <= WIDEST else (),
             spread=float(outputs.std(0, correction=0).mean()),
-            head=layer_place(sandbox.model, name) if own else None,
+            head=located(layer_place(sandbox.model, name), sandbox.setup.origins.get("model")) if own else None,
             head_name=name,
             head_type=type(module).__name__ if module is not None else "",
             head_has_bias=getattr(module, "bias", None) is not None,

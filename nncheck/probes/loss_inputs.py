@@ -12,7 +12,7 @@ from nncheck.lineage import Node, back_through_moves, node_name, sources
 from nncheck.losses import LossCall, classes, place_of, soft_targets
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
-from nncheck.source import layer_place
+from nncheck.source import layer_place, located
 from nncheck.verdict import Place
 from nncheck.watch import Call
 
@@ -86,7 +86,8 @@ def loss_inputs(sandbox: Sandbox) -> LossInputs:
         if name is None or not isinstance(call.result, Tensor) or call.result.grad_fn is None:
             return
         built_in = call.module is not None and type(call.module).__module__.startswith("torch.nn")
-        place = layer_place(sandbox.model, call.layer) if built_in and call.layer else call.place()
+        own = layer_place(sandbox.model, call.layer) if built_in and call.layer else call.place()
+        place = located(own, sandbox.setup.origins.get("model"))
         producers[call.result.grad_fn] = Producer(name=name, place=place, dim=_dimension(call))
 
     with sandbox.trial():

@@ -15,7 +15,7 @@ from nncheck.lineage import Derived, Node, back_through_moves
 from nncheck.losses import CLASSIFICATION, LossCall, classes, place_of, soft_targets
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
-from nncheck.source import layer_place
+from nncheck.source import layer_place, located
 from nncheck.verdict import Place
 from nncheck.watch import Call
 
@@ -240,7 +240,7 @@ def _layout(
     return Layout(
         kind=call.kind,
         place=place,
-        layer=layer_place(sandbox.model, name),
+        layer=located(layer_place(sandbox.model, name), sandbox.setup.origins.get("model")),
         layer_shape=tuple(made.shape),
         feature_dim=feature_dim,
         logits=tuple(call.input.shape),

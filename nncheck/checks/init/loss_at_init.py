@@ -42,6 +42,8 @@ LARGE_INPUT = 10.0
 REGRESSION_WARN, REGRESSION_FAIL, LARGE_OUTPUT = 4.0, 25.0, 3.0
 LINEAR = ("l1", "smooth-l1", "huber")
 REGRESSION = ("mse", "l1", "smooth-l1", "huber", "poisson-nll", "gaussian-nll")
+# Layers that keep unit variance give scores that spread by 1 (LSUV's aim); that alone costs s^2/2, more with tied embeddings.
+LARGE_SPREAD = 1.5
 # A classifier must know labels to come below this share of what the best constant reaches.
 KNOWING = 0.5
 # Scores of contrastive losses: unit vectors over a temperature of 0.07 spread by 14/sqrt(d); not normalised, by sqrt(d).
@@ -105,7 +107,7 @@ def _value(start: InitialLoss, level: StartingLoss) -> Verdict | None:
             return None  # a scale on cosines is a choice (ArcFace, s = 64)
         # Scores that are too large make the losses themselves uncertain; a layer that explains them settles it.
         certain = excess > fail + (0 if _large(start) else 3 * level.error)
-        return _too_high(start, level, excess, certain)
+        return _too_high(start, level, excess, certain) if level.spread > LARGE_SPREAD else None
     if level.loss < KNOWING * least - 3 * level.error and least - level.loss > 0.1:
         return _too_low(start, level, least)
     return None

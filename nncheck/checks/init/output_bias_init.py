@@ -141,7 +141,8 @@ def _warn(labels: LabelBaseline, summary: str) -> Verdict:
 def _remedies(labels: LabelBaseline) -> tuple[Remedy, ...]:
     saved = ""
     if labels.updates:
-        saved = f"; saves {'about' if labels.updates < MOST_UPDATES else 'more than'} {labels.updates} updates"
+        more = "more than " if labels.updates >= MOST_UPDATES else ""
+        saved = f"; saves {more}{labels.updates} updates where the output layer alone moves, fewer as others move too"
     layer = spelled(labels.head_name) if labels.head_name else "model.head"
     found = []
     if labels.kind == "bce":
