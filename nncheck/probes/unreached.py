@@ -38,7 +38,7 @@ class Branch:
     """The largest module all of whose trainable parameters are without gradient (or one parameter by itself).
 
     silent: they get gradients, all exactly zero. module: its class. owner: class of the module it hangs in, and `users`
-    whether the user wrote that class. siblings: modules of the same class beside it that do learn. routed: a choice such as
+    whether the user wrote that class or it is torch's. siblings: modules of the same class beside it that do learn. routed: a choice such as
     top-k is made beside it. called: how often it ran in the passes looked at. line: what cut it off. zeroed: a factor of
     exactly 0 stands before it. asleep: in eval mode. optimized: how many of its parameters the optimizer holds.
     drifted: its values change without the optimizer.
@@ -232,4 +232,5 @@ def _siblings(modules: dict[str, nn.Module], name: str, learning: set[str]) -> i
 
 def _users_class(module: nn.Module) -> bool:
     place = class_place(module, "")
-    return place.file is not None and is_users(place.file)
+    # torch's own containers and layers hold what the user put into them.
+    return (place.file is not None and is_users(place.file)) or type(module).__module__.startswith("torch.nn.")

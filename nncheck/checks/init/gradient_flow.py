@@ -180,7 +180,8 @@ def _clamped(lost: LostGradient, measured: str, numbers: dict[str, float]) -> Ve
 
 
 def _meant(branch: Branch) -> bool:
-    return branch.zeroed or branch.asleep or bool(branch.siblings and branch.routed)
+    # Inside a library's model an exact zero is the library's: attention over a single key, a part for other inputs.
+    return branch.zeroed or branch.asleep or not branch.users or bool(branch.siblings and branch.routed)
 
 
 def _silent(

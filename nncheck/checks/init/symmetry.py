@@ -40,6 +40,8 @@ def symmetry(steps: Gradients, found: Unreached) -> Verdict:
         return skipped("fewer than three steps could be taken", measured=measured)
     places = {name: b for b in found.branches for name in b.names}
     stuck = [r for r in equal if _stuck(r) and not (r.name in places and places[r.name].zeroed)]
+    if len(stuck) == 1 and not _dense(stuck[0]):
+        stuck = []  # a table by itself is no product: position biases over a single key have no gradient by construction
     equal_still = [r for r in equal if r.alike_after and not r.silent and r.reached and _dense(r) and any(r.peaks)]
     last = next((r.name for r in reversed(rows) if r.reached), "")
     constant = [r for r in equal if _dense(r) and r.weight[0] > 0 and r.name != last and r.shape[0] > 3 and r.reached]

@@ -121,6 +121,7 @@ def test_nothing_trainable_and_a_left_over_graph() -> None:
         (branch("0"), Status.FAIL),
         (branch("0", zeroed=True), Status.PASS),
         (branch("0", asleep=True), Status.PASS),
+        (branch("0", users=False), Status.PASS),
         (branch("0", siblings=3, routed=True), Status.PASS),
         (branch("0", siblings=3, routed=False), Status.FAIL),
         (branch("0", silent=False), Status.PASS),
