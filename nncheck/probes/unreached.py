@@ -38,10 +38,10 @@ class Branch:
     """The largest module all of whose trainable parameters are without gradient (or one parameter by itself).
 
     silent: they get gradients, all exactly zero. module: its class. owner: class of the module it hangs in, and `users`
-    whether the user wrote that class or it is torch's. siblings: modules of the same class beside it that do learn. routed: a choice such as
-    top-k is made beside it. called: how often it ran in the passes looked at. line: what cut it off. zeroed: a factor of
-    exactly 0 stands before it. asleep: in eval mode. optimized: how many of its parameters the optimizer holds.
-    drifted: its values change without the optimizer.
+    whether the user wrote that class or it is torch's. siblings: modules of the same class beside it that do learn.
+    routed: a choice such as top-k is made beside it. calls: how often it ran in the pass looked at. cut, line: what cut it
+    off, and where. zeroed: a factor of exactly 0 stands before it. asleep: in eval mode. optimized: how many of its
+    parameters the optimizer holds. drifted: its values change without the optimizer.
     """
 
     name: str
