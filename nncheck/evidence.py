@@ -31,7 +31,11 @@ class Evidence:
                 # What a probe needs is measured before its own clock starts, so that cost lands where it arose.
                 needed: list[Any] = [self.get(need) for need in needs_of(probe)]
                 with self._sandbox.meter.charge(probe.__name__):
-                    self._known[kind] = probe(*needed)
+                    try:
+                        self._known[kind] = probe(*needed)
+                    finally:
+                        # Even looking may change something: a spectral norm iterates when its weight is read.
+                        self._sandbox.put_back()
             except Exception as error:
                 self._failures[kind] = error
                 raise

@@ -60,6 +60,10 @@ class Sandbox:
         """The present state, to start a later trial from."""
         return Snapshot(self._roots)
 
+    def put_back(self) -> None:
+        """Put everything back as the user left it."""
+        self._pristine.restore()
+
     @contextmanager
     def trial(
         self, *, mode: Literal["train", "eval"] = "train", seed: int | None = None, start: Snapshot | None = None

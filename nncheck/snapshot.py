@@ -13,6 +13,7 @@ import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ class Snapshot:
 
     def __init__(self, roots: Iterable[Any]) -> None:
         self._undo: list[Callable[[], None]] = []
+        self._tensors: list[_Saved] = []
+        self._copies: dict[tuple[torch.dtype, torch.device], tuple[list[Tensor], list[Tensor]]] = {}
         self._seen: dict[int, Any] = {}  # keeps what it saw alive, so that an id stays one object's
         for root in roots:
             self._visit(root)
@@ -38,6 +41,10 @@ class Snapshot:
     def restore(self) -> None:
         """Put everything back as it was."""
         with torch.no_grad():
+            for saved in self._tensors:
+                saved.point_back()
+            for present, values in self._copies.values():
+                torch._foreach_copy_(present, values)
             for undo in self._undo:
                 undo()
         self._rng.restore()
@@ -76,23 +83,25 @@ class Snapshot:
     def _tensor(self, tensor: Tensor) -> None:
         if nn.parameter.is_lazy(tensor) or tensor.is_inference() or tensor.is_meta:
             return
-        requires_grad, grad, storage = tensor.requires_grad, tensor.grad if tensor.is_leaf else None, tensor.data
-        value = tensor.detach().clone()
-        saved_grad = None if grad is None else grad.detach().clone()
-
-        def undo() -> None:
-            if tensor.dtype != value.dtype or tensor.shape != value.shape or tensor.data_ptr() != storage.data_ptr():
-                tensor.data = storage
-            _copy_if_changed(tensor, value)
-            if tensor.is_leaf:
-                if tensor.requires_grad != requires_grad:
-                    tensor.requires_grad_(requires_grad)
-                if grad is not None and saved_grad is not None:
-                    _copy_if_changed(grad, saved_grad)
-                if tensor.grad is not grad:
-                    tensor.grad = grad
-
-        self._undo.append(undo)
+        grad = tensor.grad if tensor.is_leaf else None
+        self._tensors.append(
+            _Saved(tensor=tensor, data=tensor.data, requires_grad=tensor.requires_grad, leaf=tensor.is_leaf, grad=grad)
+        )
+        for present in (tensor, grad) if grad is not None else (tensor,):
+            if (
+                present.layout is not torch.strided
+                or present.is_quantized
+                or 0 in present.stride()
+                or is_wrapper(present)
+            ):
+                value = present.detach().clone()
+                self._undo.append(functools.partial(_copy_if_changed, present, value))
+                continue
+            # All tensors of a kind are copied at once: a thousand layers cost no thousand calls. Written through `.data`, an
+            # untouched tensor keeps its version counter, so that a graph the user still holds stays usable.
+            held, values = self._copies.setdefault((present.dtype, present.device), ([], []))
+            held.append(present.data)
+            values.append(present.detach().clone())
 
     def _container(self, value: Any) -> None:
         saved = value.copy()
@@ -167,6 +176,32 @@ class Snapshot:
             self._undo.append(put_back)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Saved:
+    """What a tensor was besides its values: `data` is the memory it showed."""
+
+    tensor: Tensor
+    data: Tensor
+    requires_grad: bool
+    leaf: bool
+    grad: Tensor | None
+
+    def point_back(self) -> None:
+        tensor, data = self.tensor, self.data
+        if tensor.data_ptr() != data.data_ptr() or tensor.shape != data.shape or tensor.dtype != data.dtype:
+            tensor.data = data
+        if self.leaf and tensor.is_leaf:
+            if tensor.requires_grad != self.requires_grad:
+                tensor.requires_grad_(self.requires_grad)
+            if tensor.grad is not self.grad:
+                tensor.grad = self.grad
+
+
+def is_wrapper(tensor: Tensor) -> bool:
+    """Whether a tensor only stands for others, as a DTensor does."""
+    return type(tensor) not in (Tensor, nn.Parameter, nn.Buffer) and hasattr(tensor, "__tensor_flatten__")
+
+
 class RandomState:
     """The global random states: torch (CPU and every accelerator in use), NumPy and Python; and torch's global switches."""
 
@@ -204,7 +239,6 @@ def seed_everything(seed: int) -> None:
 
 
 def _copy_if_changed(tensor: Tensor, value: Tensor) -> None:
-    # An untouched tensor keeps its version counter: a graph the user still holds stays usable.
     try:
         same = torch.equal(tensor.detach(), value)
     except (RuntimeError, NotImplementedError):  # sparse and quantised layouts cannot be compared
