@@ -9,7 +9,7 @@ from transformers import BertConfig, BertForSequenceClassification
 torch.manual_seed(0)
 
 CHAPTERS = ("formatstrings", "specialnames", "typesseq", "import")
-LENGTH = 48
+LENGTH = 32
 
 
 class Lines(Dataset):
@@ -41,8 +41,8 @@ config = BertConfig(
     max_position_embeddings=LENGTH, num_labels=len(CHAPTERS),
 )  # fmt: skip
 model = BertForSequenceClassification(config)
-train_dataloader = DataLoader(Lines(), batch_size=32, shuffle=True, collate_fn=collate)
-optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
+train_dataloader = DataLoader(Lines(), batch_size=16, shuffle=True, collate_fn=collate)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
 
 
 def main(epochs=3):

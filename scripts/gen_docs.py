@@ -73,7 +73,7 @@ def _links(ids: tuple[str, ...]) -> str:
 
 def table() -> str:
     """Every check by stage, in the order in which they are asked."""
-    rows = ["| stage | check | finds |", "|---|---|---|"]
+    rows = ["| stage | check | about |", "|---|---|---|"]
     rows += [
         f"| {e.stage} | [{e.id}](docs/checks/{e.id}.md) | {e.doc.title.replace('|', chr(92) + '|')} |"
         for e in catalogue()

@@ -11,7 +11,7 @@ from nncheck import Recipe
 from tests.healthy.data import chains, generator, images, tokens, vectors
 
 
-def _recipe(model: nn.Module, batches: dict[str, Tensor], *, lr: float = 1e-3, batch_size: int = 16) -> Recipe:
+def _recipe(model: nn.Module, batches: dict[str, Tensor], *, lr: float = 3e-3, batch_size: int = 16) -> Recipe:
     count = len(next(iter(batches.values())))
     items = [{name: value[i] for name, value in batches.items()} for i in range(count)]
     data = DataLoader(items, batch_size=batch_size, shuffle=True)
