@@ -68,7 +68,7 @@ def in_double(sandbox: Sandbox) -> Iterator[None]:
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with InDouble():  # type: ignore[no-untyped-call]
+        with InDouble():
             yield
     finally:
         torch.set_default_dtype(default)

@@ -106,11 +106,11 @@ def recording(model: nn.Module) -> Iterator[Recording]:
             original = vars(function)["forward"]
             patched.append((function, original))
             told = _recorder(function, original, record, names, parameters) if own else _namer(original, record)
-            setattr(function, "forward", staticmethod(told))
+            function.forward = staticmethod(told)
         yield record
     finally:
         for function, original in patched:
-            setattr(function, "forward", original)
+            function.forward = original
 
 
 def _functions(root: Any) -> Iterator[tuple[Any, bool]]:

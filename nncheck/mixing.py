@@ -98,7 +98,7 @@ def leaks(sandbox: Sandbox, batch: object, sources: Ends, outputs: Ends, samples
     for k in range(len(sources)):
         ways = [found[reading] for reading in readings if reading[0] == k]
         if all(ways):
-            worst.extend(min(ways, key=len))
+            worst.extend(min(ways, key=lambda way: len(way)))
     return Leaks(found=tuple(worst), passes=passes, finite=finite)
 
 

@@ -23,7 +23,6 @@ from nncheck.sandbox import Sandbox
 from nncheck.verdict import Place
 from nncheck.watch import Call
 
-
 # What these give has an order of its own: its rows need not be the samples any more.
 REORDERED = {"sort", "argsort", "topk", "unique", "nonzero", "scatter", "scatter_", "randperm", "searchsorted"}
 

@@ -23,7 +23,8 @@ from nncheck.watch import Call
 
 # Enough for every branch of a batch-wise model to be taken; the cost is in proportion.
 MOST_SAMPLES, LEAST_SAMPLES = 8, 4
-TRAINING_STEPS = 4
+# Steps before the second look; fewer where a step takes the whole batch.
+TRAINING_STEPS, FEWER_STEPS = 4, 2
 # float64: 1e-5 is best (rounding below, curvature and kinks above); the others only after a mismatch. float32 resolves the
 # derivative along the gradient alone, to 2e-5 (tanh) or 4e-4 (ReLU) at 1e-2.
 STEPS = (1e-5, 1e-6, 1e-4)
@@ -95,8 +96,9 @@ def gradient_errors(sandbox: Sandbox) -> GradientErrors:
     found = [first]
     skipped = ""
     try:
-        when = f"after {TRAINING_STEPS} steps"
-        found.append(_measure(sandbox, batch, when, steps=TRAINING_STEPS, single=precision == "float32"))
+        steps = TRAINING_STEPS if batches.size(batch) < sandbox.feed.batch_size else FEWER_STEPS
+        when = f"after {steps} steps"
+        found.append(_measure(sandbox, batch, when, steps=steps, single=precision == "float32"))
     except (TargetError, CannotMeasure) as error:
         skipped = str(error)
     functions: dict[str, FunctionErrors] = {}

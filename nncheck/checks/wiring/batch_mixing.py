@@ -25,7 +25,7 @@ from nncheck.verdict import Heatmap, Place, Remedy, Stage, Verdict, failed, pass
 
 EXPECTED = "a gradient of exactly 0 between different samples"
 LAYERS_TAKING_TIME_FIRST = {"lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_attention_forward"}
-# Every sample that changed places and not only some must give another output (those at the same place of a pattern do not).
+# All samples change places; that most give another output tells a position from a tie that was broken the other way.
 MOST = 0.5
 
 
@@ -77,7 +77,7 @@ def _mixed(deps: BatchDependencies, looked: str) -> Verdict:
     if reached:
         size = len(mixing.reach)
         measured += f"; of {size} samples, {len(reached)} of {size * (size - 1)} ordered pairs are connected"
-    exhibits = ()
+    exhibits: tuple[Heatmap, ...] = ()
     if mixing.reach:
         exhibits = (
             Heatmap(

@@ -94,7 +94,7 @@ def _notes(errors: GradientErrors, off: list[Moment]) -> str:
         where = errors.cuts[0]
         line = f" ({where.file}:{where.line})" if where.file else ""
         notes.append(f"the difference goes with {kinds}{line}, which cuts the graph on purpose")
-    elif off:
+    elif off and not meant:
         notes.append("the loss has kinks or changes from call to call, so the difference says nothing")
     return "".join(f"; {note}" for note in notes)
 
