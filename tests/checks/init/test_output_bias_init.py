@@ -1,0 +1,94 @@
+"""output-bias-init on evidence built by hand: both sides of each limit."""
+
+import dataclasses
+import math
+
+import pytest
+
+from nncheck.checks.init.output_bias_init import output_bias_init
+from nncheck.probes.initial_loss import InitialLoss
+from nncheck.probes.label_baseline import LabelBaseline
+from nncheck.verdict import Place, Status
+
+LABELS = LabelBaseline(
+    kind="cross-entropy", place=Place(name="cross_entropy"), options="", labels=2000, several=False, classes=10, distinct=10,
+    largest_label=9, rarest=150, mixed_order=True, loss=2.35, error=0.02, constant=2.3, here=2.3, zero=math.log(10),
+    bias=(-2.3,) * 10, shares=(0.1,) * 10, now=(0.0,) * 10, spread=0.2, head=Place(name="head", file="model.py", line=3),
+    head_name="blocks.0.head", head_type="Linear", head_has_bias=True, updates=None,
+)  # fmt: skip
+RARE = dataclasses.replace(
+    LABELS, kind="bce-with-logits", classes=1, distinct=0, largest_label=-1, loss=0.69, zero=0.6931, here=0.2, constant=0.2,
+    bias=(-2.944,), shares=(0.05,), now=(0.01,), updates=77,
+)  # fmt: skip
+FAR = dataclasses.replace(RARE, kind="mse", loss=26.0, zero=26.0, here=1.0, constant=1.0, bias=(5.0,), shares=(5.0,))
+START = InitialLoss(
+    final=(2.3,), levels=(), other=(), layers=(), places={}, input_size=1.0, normalised=False, trained="", shuffled=None,
+    summed=None,
+    adaptive=True,
+)  # fmt: skip
+
+
+def _status(base: LabelBaseline, /, **changes: object) -> Status:
+    return output_bias_init(dataclasses.replace(base, **changes), START).status
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, Status.WARN),
+        ({"here": 0.47}, Status.PASS),  # 0.22 is less than half of 0.47
+        ({"here": 0.45, "error": 0.01}, Status.WARN),
+        ({"error": 0.17}, Status.PASS),  # within three standard errors
+        ({"loss": 0.29, "zero": 0.29, "error": 0.01}, Status.PASS),  # less than 0.1 of a nat
+        ({"zero": 0.3}, Status.PASS),  # most of the gap is not the bias's
+        ({"head": None}, Status.PASS),
+        ({"loss": 0.2}, Status.PASS),
+        ({"here": math.nan}, Status.SKIP),
+        ({"kind": ""}, Status.SKIP),
+    ],
+)
+def test_rare_events(changes: dict[str, object], status: Status) -> None:
+    assert _status(RARE, **changes) == status
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, Status.PASS),
+        ({"here": 1.0}, Status.WARN),
+        ({"here": 1.0, "distinct": 1}, Status.SKIP),
+        ({"here": 1.0, "mixed_order": False}, Status.SKIP),
+        ({"here": 1.0, "several": True, "labels": 199}, Status.SKIP),
+        ({"here": 1.0, "several": True, "labels": 201}, Status.WARN),
+        ({"here": 1.0, "distinct": 5}, Status.PASS),  # the head is too wide
+    ],
+)
+def test_classes(changes: dict[str, object], status: Status) -> None:
+    assert _status(LABELS, **changes) == status
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, Status.WARN),
+        ({"loss": 4.1}, Status.WARN),
+        ({"loss": 3.9}, Status.PASS),
+        ({"zero": 1.2}, Status.PASS),  # the outputs are too large, not the targets far
+        ({"kind": "l1", "loss": 2.1}, Status.WARN),
+        ({"kind": "l1", "loss": 1.9}, Status.PASS),
+        ({"here": 0.0}, Status.SKIP),
+    ],
+)
+def test_targets_far_from_zero(changes: dict[str, object], status: Status) -> None:
+    assert _status(FAR, **changes) == status
+
+
+def test_the_remedy_is_the_tensor_itself() -> None:
+    verdict = output_bias_init(RARE, START)
+    assert verdict.remedies[0].code == "model.blocks[0].head.bias.data = torch.tensor([-2.944])"
+    assert "77 updates" in verdict.remedies[0].text
+    assert "no bias" in output_bias_init(dataclasses.replace(RARE, head_has_bias=False), START).remedies[0].text
+
+
+def test_a_trained_model_is_left_alone() -> None:
+    assert output_bias_init(RARE, dataclasses.replace(START, trained="it has a state")).status == Status.SKIP
