@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from nncheck.errors import CannotMeasure
 from nncheck.rows import Rows, like
 from nncheck.sandbox import Sandbox
 from nncheck.tracks import Made
@@ -81,7 +82,7 @@ def leaks(sandbox: Sandbox, batch: object, sources: Ends, outputs: Ends, samples
         own = members(samples, bit, value, scores.device)
         if not own.any():
             continue
-        gradients = sandbox.grad(scores[own].sum(), leaves, batch, retain_graph=True)
+        gradients = backwards(sandbox, scores[own].sum(), leaves, batch)
         passes += 1
         for k, rows in readings:
             gradient = gradients[k]
@@ -96,10 +97,18 @@ def leaks(sandbox: Sandbox, batch: object, sources: Ends, outputs: Ends, samples
                 found[k, rows].append(Leak(bit=bit, value=value, share=share))
     worst: list[Leak] = []
     for k in range(len(sources)):
-        ways = [found[reading] for reading in readings if reading[0] == k]
-        if all(ways):
-            worst.extend(min(ways, key=lambda way: len(way)))
+        ways = sorted((found[reading] for reading in readings if reading[0] == k), key=lambda way: len(way))
+        if ways[0]:
+            worst.extend(ways[0])
     return Leaks(found=tuple(worst), passes=passes, finite=finite)
+
+
+def backwards(sandbox: Sandbox, score: Tensor, leaves: list[Tensor], batch: object) -> tuple[Tensor | None, ...]:
+    """One of several backward passes through the same graph. Raises CannotMeasure if the user's code does not stand it."""
+    try:
+        return sandbox.grad(score, leaves, batch, retain_graph=True)
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:  # a backward of the user's
+        raise CannotMeasure(f"the backward pass to the inputs failed: {str(error).splitlines()[0]}") from error
 
 
 def both(rows: Rows) -> list[Rows]:
@@ -116,7 +125,7 @@ def pairs(sandbox: Sandbox, batch: object, sources: Ends, outputs: Ends, samples
     leaves = [leaf for leaf, _ in sources]
     matrix: list[tuple[float, ...]] = []
     for i in range(samples):
-        gradients = sandbox.grad(scores[i], leaves, batch, retain_graph=True)
+        gradients = backwards(sandbox, scores[i], leaves, batch)
         reached = torch.zeros(samples, dtype=torch.double)
         for gradient, (_, rows) in zip(gradients, sources, strict=True):
             if gradient is not None:
@@ -142,7 +151,7 @@ def first_mixing(sandbox: Sandbox, batch: object, sources: Ends, made: Sequence[
     def mixes(upto: int, group: tuple[int, int]) -> bool:
         scores = per_sample(ends[: upto + 1])
         own = members(samples, *group, scores.device)
-        gradients = sandbox.grad(scores[own].sum(), leaves, batch, retain_graph=True)
+        gradients = backwards(sandbox, scores[own].sum(), leaves, batch)
         for gradient, (_, rows) in zip(gradients, sources, strict=True):
             if gradient is None:
                 continue

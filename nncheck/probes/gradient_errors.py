@@ -194,7 +194,7 @@ class _Line:
         loss = self.loss(*handlers)
         if not loss.requires_grad:
             raise CannotMeasure("the loss has no gradient")
-        given = self._sandbox.grad(loss, [p for _, p in self.named], self._batch)
+        given = self._gradient(loss)
         reached = [(n, p, g) for (n, p), g in zip(self.named, given, strict=True) if g is not None and not g.is_sparse]
         self.names = [n for n, _, _ in reached]
         self.tensors = [p.data for _, p, _ in reached]
@@ -205,6 +205,19 @@ class _Line:
         if not self.tensors:
             raise CannotMeasure("no parameter has a gradient")
         return value
+
+    def _gradient(self, loss: Tensor) -> tuple[Tensor | None, ...]:
+        try:
+            return self._sandbox.grad(loss, [p for _, p in self.named], self._batch)
+        except RuntimeError as error:
+            if "heckpoint" not in str(error):
+                raise
+        # Reentrant checkpoints stand a plain backward only. They have run a part of theirs by now, so from the beginning.
+        self._sandbox.backward(self.loss(), self._batch)
+        given = tuple(p.grad for _, p in self.named)
+        for _, parameter in self.named:
+            parameter.grad = None
+        return given
 
     def slope(self, direction: list[Tensor], h: float) -> tuple[float, float]:
         """The centred difference, and the mean of both losses; the parameters are where they were afterwards, but for rounding."""
