@@ -23,6 +23,7 @@ import math
 
 from nncheck.activation_views import (
     SMALL_INPUT,
+    dependence,
     hidden_rectifiers,
     histogram,
     input_spread,
@@ -49,7 +50,8 @@ FIXED = 0.9
 # 77 to 100 % at 0.1 and above, over 32 updates.
 NEWLY_DEAD, MOSTLY_DEAD = 0.5, 0.7
 # A layer whose output varies by less than this share of the most varied layer's is too faint for a bias to step with care.
-FAINT = 0.01
+# So is one of whose output samples share four fifths (images of noise, averaged by four convolutions: 0.17).
+FAINT, COMMON = 0.01, 0.2
 # The run is said to have learned if the loss fell below this share of its start.
 LEARNED = 0.9
 # Below so many units a share is an accident; with so few samples a unit may be silent by chance.
@@ -105,10 +107,10 @@ def _fixed(layer: Activation) -> float:
 
 
 def _faint(layer: Activation, seen: Activations) -> bool:
-    """Whether the layer before had so faint an output that any step of a bias decides the units: activation-scale's matter."""
-    spreads = [s.spread for s in seen.scales]
-    before = [s.spread for s in seen.scales if s.name == layer.layer]
-    return bool(before) and before[0] < FAINT * max(spreads)
+    """Whether the layer before varies so faintly that any step of a bias decides the units: activation-scale's matter."""
+    before = [s for s in seen.scales if s.name == layer.layer]
+    widest = max((s.spread for s in seen.scales), default=0.0)
+    return bool(before) and (before[0].spread < FAINT * widest or dependence(before[0]) < COMMON)
 
 
 def _coin(layer: Activation) -> float:

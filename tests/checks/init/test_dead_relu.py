@@ -77,6 +77,10 @@ def test_died_in_the_run(dead: float, last: float, status: Status) -> None:
 def test_a_layer_too_faint_to_judge_is_left_to_activation_scale() -> None:
     scales = (_scale("stem", 1.0, given=1.0), _scale("fc", 1e-3))
     assert _status(_seen({}, scales=scales), _seen({"dead": 0.9}, scales=scales)) is Status.PASS
+    alike = (_scale("stem", 1.0), dataclasses.replace(_scale("fc", 1.0), level=4.5))
+    assert _status(_seen({}, scales=alike), _seen({"dead": 0.9}, scales=alike)) is Status.PASS
+    sound = (_scale("stem", 1.0), dataclasses.replace(_scale("fc", 1.0), level=3.5))
+    assert _status(_seen({}, scales=sound), _seen({"dead": 0.9}, scales=sound)) is Status.FAIL
 
 
 @pytest.mark.parametrize("role", ["output", "gate", "aside"])
