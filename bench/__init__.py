@@ -1,0 +1,1 @@
+"""What nncheck costs, measured: `python -m bench`."""
