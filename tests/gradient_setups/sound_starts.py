@@ -222,7 +222,7 @@ def multi_out_unused_head() -> Recipe:
         def __init__(self):
             super().__init__()
             self.b = nn.Linear(8, 32)
-            self.cls = nn.Linear(32, 4)
+            self.classify = nn.Linear(32, 4)
             self.proj = nn.Linear(32, 8).requires_grad_(False)
 
         def forward(self, x):
