@@ -213,11 +213,10 @@ class _Line:
             if "heckpoint" not in str(error):
                 raise
         # Reentrant checkpoints stand a plain backward only. They have run a part of theirs by now, so from the beginning.
-        self._sandbox.backward(self.loss(), self._batch)
-        given = tuple(p.grad for _, p in self.named)
         for _, parameter in self.named:
             parameter.grad = None
-        return given
+        self._sandbox.backward(self.loss(), self._batch)
+        return tuple(p.grad for _, p in self.named)
 
     def slope(self, direction: list[Tensor], h: float) -> tuple[float, float]:
         """The centred difference, and the mean of both losses; the parameters are where they were afterwards, but for rounding."""

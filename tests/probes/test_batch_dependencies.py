@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+import nncheck
 from nncheck import Recipe
 from nncheck.assemble import assemble
 from nncheck.checks.wiring.batch_mixing import batch_mixing
@@ -370,3 +371,24 @@ def test_cost_stays_within_two_passes_a_bit() -> None:
     deps = batch_dependencies(sandbox)
     assert deps.passes == 10  # 32 samples
     assert sandbox.meter.train_steps < 8
+
+
+class ForgetsGradOutput(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return 2 * x
+
+
+def test_a_wrong_backward_is_told_once_and_not_as_mixing() -> None:
+    recipe = sequences(
+        Forward(lambda m, x: m.head(ForgetsGradOutput.apply(m.l(x.mean(1)))), l=nn.Linear(E, E), head=head())
+    )
+    target = nncheck.check(recipe, select=["batch-mixing", "gradient-check"]).targets[0]
+    assert target.findings == ("gradient-check",)
+    assert target.check("batch-mixing").status is Status.SKIP

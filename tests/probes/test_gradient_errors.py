@@ -244,6 +244,7 @@ RIGHT: dict[str, Callable[[], nn.Module]] = {
     "batchnorm": Normalised,
     "casts": Casting,
     "checkpoint": lambda: Net(lambda m, h: checkpoint(torch.tanh, h, use_reentrant=False)),
+    "reentrant checkpoint": lambda: Net(lambda m, h: checkpoint(torch.tanh, h, use_reentrant=True)),
     "reversal": lambda: Net(lambda m, h: Reverse.apply(torch.tanh(h))),
     "sign": lambda: Net(lambda m, h: Sign.apply(h)),
     "clamp that lets the gradient pass": lambda: Net(lambda m, h: ClampedSTE.apply(3 * h)),
@@ -264,7 +265,16 @@ def test_what_is_right_or_meant_passes(name: str) -> None:
     assert errors.precision == "float64"
 
 
-SMOOTH = ["right function", "right affine", "dropout", "stochastic depth", "batchnorm", "casts", "checkpoint"]
+SMOOTH = [
+    "right function",
+    "right affine",
+    "dropout",
+    "stochastic depth",
+    "batchnorm",
+    "casts",
+    "checkpoint",
+    "reentrant checkpoint",
+]
 
 
 @pytest.mark.parametrize("name", SMOOTH)

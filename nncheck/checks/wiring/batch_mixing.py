@@ -29,7 +29,7 @@ LAYERS_TAKING_TIME_FIRST = {"lstm", "gru", "rnn_tanh", "rnn_relu", "multi_head_a
 MOST = 0.5
 
 
-@check(stage=Stage.WIRING, after=("forward-pass", "finite-values"))
+@check(stage=Stage.WIRING, after=("forward-pass", "finite-values", "gradient-check"))
 def batch_mixing(deps: BatchDependencies) -> Verdict:
     """Judge what depends on what."""
     looked = f"{deps.samples} of the batch's {deps.batch_size}" if deps.samples < deps.batch_size else f"{deps.samples}"
