@@ -4,15 +4,8 @@ import math
 
 import pytest
 
-from nncheck.checks.init.gradient_flow import (
-    EXPLODING,
-    FACTOR,
-    SQUEEZED,
-    VANISHED,
-    VANISHING,
-    gradient_flow,
-    relative,
-)
+from nncheck.checks.init import gradient_flow as limits
+from nncheck.checks.init.gradient_flow import gradient_flow, relative
 from nncheck.probes.gradients import Gradients, ParameterGradients
 from nncheck.probes.lost_gradient import ClampedLoss, LostGradient
 from nncheck.probes.unreached import Branch, Unreached
@@ -72,8 +65,8 @@ CLAMP = ClampedLoss(bound=1.0, over=1, count=8, place=Place(name="loss"))
         (steps(None, None), lost(), Status.FAIL, "no parameter"),
         (steps(None, None), lost(rewrapped=True), Status.FAIL, "made into a new tensor"),
         (steps(0.1, 0.2, 0.3), lost(one_class=Place(name="loss")), Status.FAIL, "one output"),
-        (steps(0.1, 0.2, 0.3), lost(squeezed=SQUEEZED), Status.PASS, "3 of 3"),
-        (steps(0.1, 0.2, 0.3), lost(squeezed=SQUEEZED + 0.01), Status.FAIL, "squeezed"),
+        (steps(0.1, 0.2, 0.3), lost(squeezed=limits.SQUEEZED), Status.PASS, "3 of 3"),
+        (steps(0.1, 0.2, 0.3), lost(squeezed=limits.SQUEEZED + 0.01), Status.FAIL, "squeezed"),
         (steps(0.1, 0.2, 0.3), lost(clamped=(CLAMP,)), Status.WARN, "clamped"),
         (
             steps(0.1, 0.2, 0.3),
@@ -88,17 +81,22 @@ CLAMP = ClampedLoss(bound=1.0, over=1, count=8, place=Place(name="loss"))
             "clamped",
         ),
         # Vanishing: below the size and falling faster than a plain ReLU net does.
-        (steps(VANISHING * 1.1, 1e-3, 1e-2, 0.1), lost(), Status.PASS, ""),
-        (steps(VANISHING * 0.9, 1e-4, 1e-2, 0.1), lost(), Status.WARN, "vanishes"),
-        (steps(*(VANISHING * 0.9 * 2.0**i for i in range(20))), lost(), Status.PASS, ""),
-        (steps(*(VANISHING * 0.9 * (FACTOR + 0.1) ** i for i in range(8))), lost(), Status.WARN, "vanishes"),
-        (steps(VANISHED * 0.9, 1e-6, 1e-3, 0.1), lost(), Status.FAIL, "vanishes"),
+        (steps(limits.VANISHING * 1.1, 1e-3, 1e-2, 0.1), lost(), Status.PASS, ""),
+        (steps(limits.VANISHING * 0.9, 1e-4, 1e-2, 0.1), lost(), Status.WARN, "vanishes"),
+        (steps(*(limits.VANISHING * 0.9 * 2.0**i for i in range(20))), lost(), Status.PASS, ""),
+        (
+            steps(*(limits.VANISHING * 0.9 * (limits.FACTOR + 0.1) ** i for i in range(8))),
+            lost(),
+            Status.WARN,
+            "vanishes",
+        ),
+        (steps(limits.VANISHED * 0.9, 1e-6, 1e-3, 0.1), lost(), Status.FAIL, "vanishes"),
         # A small branch in the middle is no vanishing gradient.
         (steps(0.1, 1e-9, 1e-9, 0.1), lost(), Status.PASS, ""),
-        (steps(EXPLODING * 1.1, 1e3, 10.0, 1.0), lost(), Status.WARN, "explodes"),
-        (steps(EXPLODING * 0.9, 1e3, 10.0, 1.0), lost(), Status.PASS, ""),
+        (steps(limits.EXPLODING * 1.1, 1e3, 10.0, 1.0), lost(), Status.WARN, "explodes"),
+        (steps(limits.EXPLODING * 0.9, 1e3, 10.0, 1.0), lost(), Status.PASS, ""),
         # All large alike: the loss is near zero, nothing explodes.
-        (steps(EXPLODING * 10, EXPLODING * 10, EXPLODING * 10), lost(), Status.PASS, ""),
+        (steps(limits.EXPLODING * 10, limits.EXPLODING * 10, limits.EXPLODING * 10), lost(), Status.PASS, ""),
     ],
 )
 def test_verdict(seen: Gradients, loss: LostGradient, status: Status, word: str) -> None:
