@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nncheck.errors import CannotMeasure
 from nncheck.snapshot import seed_everything
 from nncheck.source import calling_place, is_users, line_of, place_at
 from nncheck.verdict import Place
@@ -198,16 +199,18 @@ def _worst(errors: FunctionErrors) -> float:
 
 def _check(call: Recorded, calls: int, *, seed: int) -> FunctionErrors | None:
     best: dict[int, ArgumentError] = {}
-    identity = flat = False
+    # At both points, or it is the values: x + bias gives back x while the bias is zero, x * gate is flat while the gate is.
+    identities: list[bool] = []
+    flats: dict[int, list[bool]] = {}
     generator = torch.Generator().manual_seed(seed)
     for jitter in (0.0, JITTER):
         args = [_beside(a, jitter, generator) if n else a for a, n in zip(call.args, call.needs, strict=True)]
         try:
             point = _Point(call.function, args, call.needs, seed)
-            identity |= point.identity
+            identities.append(point.identity)
             for k in point.inputs:
                 measured, is_flat = point.compare(k, generator)
-                flat |= is_flat
+                flats.setdefault(k, []).append(is_flat)
                 if measured is not None and (k not in best or not measured.error >= best[k].error):
                     best[k] = ArgumentError(
                         argument=call.names[k],
@@ -225,8 +228,8 @@ def _check(call: Recorded, calls: int, *, seed: int) -> FunctionErrors | None:
         name=call.function.__name__,
         calls=calls,
         arguments=tuple(best[k] for k in sorted(best)),
-        identity=identity,
-        flat=flat,
+        identity=all(identities),
+        flat=any(all(seen) for seen in flats.values()),
         declared=declared.group(0) if declared else "",
         place=_backward_place(call.function),
         used=call.used,
@@ -249,6 +252,9 @@ class _Point:
         with torch.enable_grad():
             outputs = self._outputs({k: leaf.clone() for k, leaf in leaves.items()})
             self._weights = [torch.randn_like(o) for o in outputs]
+            again = self._outputs({})
+            if any(not torch.equal(a, b) for a, b in zip(outputs, again, strict=True)):
+                raise CannotMeasure("the function gives something else the second time")
             total = sum(((o * w).sum() for o, w in zip(outputs, self._weights, strict=True)), torch.zeros(()))
             given = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         self.gradients = dict(zip(self.inputs, given, strict=True))

@@ -147,6 +147,28 @@ class NewStyle(torch.autograd.Function):
         return x.sin() * g
 
 
+class WrongBias(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
+        return x + bias  # gives back x while the bias is zero
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        return g, g.mean(0)
+
+
+class WrongGate(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gate: Tensor) -> Tensor:
+        ctx.save_for_backward(x, gate)
+        return x * gate  # does not move with x while the gate is zero
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Any:
+        _, gate = ctx.saved_tensors
+        return g * gate, g.sum(0)
+
+
 bound = MissingMask.apply
 
 WRONG: dict[str, Callable[[Any, Tensor], Tensor]] = {
@@ -157,6 +179,8 @@ WRONG: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "WrongTensorSaved": lambda m, h: WrongTensorSaved.apply(h),
     "WrongReduction": lambda m, h: WrongReduction.apply(h, m.weight, m.bias),
     "WrongWeight": lambda m, h: WrongWeight.apply(h, m.weight, m.bias),
+    "WrongBias": lambda m, h: WrongBias.apply(torch.tanh(h), m.bias),
+    "WrongGate": lambda m, h: h + WrongGate.apply(torch.tanh(h), m.bias),
     "NewStyle": lambda m, h: NewStyle.apply(h),
 }
 
