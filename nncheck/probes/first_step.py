@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class FirstStep:
     bad_layer: the first layer whose output is not finite although its inputs are.
     ignore_index: of the loss, if it has one.
     single: what happens when the epoch's last batch has one sample ("" if all is well or no batch is that small).
+    single_raises: whether that is an error, and not only an output of another shape.
     """
 
     loss: float
@@ -50,6 +51,7 @@ class FirstStep:
     swapped_place: Place | None = None
     ignore_index: int | None = None
     single: str = ""
+    single_raises: bool = False
     single_place: Place | None = None
 
 
@@ -92,9 +94,8 @@ def first_step(sandbox: Sandbox) -> FirstStep:
         )
     if not _ends_on_one(sandbox):
         return found
-    single, place = _one_sample(sandbox, batch, outcome.output)
-    # Evidence is frozen: what was asked later makes a new one.
-    return FirstStep(**{**vars(found), "single": single, "single_place": place})
+    single, place, raises = _one_sample(sandbox, batch, outcome.output)
+    return replace(found, single=single, single_place=place, single_raises=raises)
 
 
 def finite(value: Any) -> bool:
@@ -144,16 +145,16 @@ def _ends_on_one(sandbox: Sandbox) -> bool:
         return False
 
 
-def _one_sample(sandbox: Sandbox, batch: Any, usual: Any) -> tuple[str, Place | None]:
+def _one_sample(sandbox: Sandbox, batch: Any, usual: Any) -> tuple[str, Place | None, bool]:
     """What a batch of one does in train mode: an error, or an output with other dimensions than `usual`."""
     one = batches.take(batch, torch.zeros(1, dtype=torch.long))
     try:
         with sandbox.trial():
             output = sandbox.forward(one).output
     except TargetError as error:
-        return error.message, error.places[-1] if error.places else None
+        return error.message, error.places[-1] if error.places else None, True
     pairs = zip(batches.named_tensors(usual), batches.named_tensors(output), strict=False)
     for (_, many), (_, single) in pairs:
         if many.ndim != single.ndim:
-            return f"the output is {batches.describe_tensor(single)} instead of {many.ndim} dimensions", None
-    return "", None
+            return f"the output is {batches.describe_tensor(single)} instead of {many.ndim} dimensions", None, False
+    return "", None, False

@@ -84,7 +84,8 @@ def non_finite(sandbox: Sandbox, first: FirstStep, steps: Gradients) -> NonFinit
     later = next((i for i, loss in enumerate(steps.losses) if i and not math.isfinite(loss)), None)
     if later is not None and later < len(taken):
         # Is it the batch, or the steps before it? Asked of the untouched weights.
-        runs.append(_run(sandbox, taken[later], later, "something makes the loss not finite"))
+        odd = sorted(_odd(taken[later], first.ignore_index))
+        runs.append(_run(sandbox, taken[later], later, odd[0] if odd else "nothing stands out in the data"))
     if math.isfinite(first.loss) and not first.bad_gradients and first.connected:
         usual = _odd(taken[0], first.ignore_index)
         for index, batch in enumerate(taken[1:], 1):

@@ -18,7 +18,7 @@ Source
 
 from nncheck.probes.first_step import FirstStep
 from nncheck.registry import check
-from nncheck.verdict import Remedy, Stage, Verdict, failed, passed
+from nncheck.verdict import Remedy, Stage, Verdict, failed, passed, warned
 
 
 @check(stage=Stage.SETUP)
@@ -52,7 +52,9 @@ def forward_pass(step: FirstStep) -> Verdict:
             remedies=(Remedy(text="compute the loss from the model's output in differentiable tensor operations"),),
         )
     if step.single:
-        return failed(
+        # Another shape may still broadcast to the right loss; an error stops the run.
+        verdict = failed if step.single_raises else warned
+        return verdict(
             measured + f"; with the one sample of the epoch's last batch: {step.single}",
             expected="the last batch works like the others",
             summary=f"the epoch's last batch has one sample, and with it {_short(step.single)}",
