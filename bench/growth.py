@@ -26,7 +26,8 @@ class Residual(nn.Module):
         nn.init.normal_(self.linear.weight, std=(2 / width / depth) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.linear(x).relu()
+        branch: Tensor = self.linear(x)
+        return x + branch.relu()
 
 
 def network(depth: int, width: int = 64) -> Setup:

@@ -17,11 +17,11 @@ from nncheck.recipe import Recipe, Setup
 
 
 def activations() -> Setup:
-    """A network whose memory is its activations: 64 images of 32 by 32 pixels through wide convolutions."""
+    """A network whose memory is its activations: 64 images of 64 by 64 pixels through narrow convolutions."""
     layers: list[nn.Module] = []
-    for given, wide in ((3, 32), (32, 32), (32, 32), (32, 32)):
+    for given, wide in ((3, 8), (8, 8), (8, 8), (8, 8)):
         layers += [nn.Conv2d(given, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU()]
-    return _setup(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4)), (3, 32, 32))
+    return _setup(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)), (3, 64, 64))
 
 
 def parameters() -> Setup:
