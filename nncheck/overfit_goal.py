@@ -174,7 +174,7 @@ def contradictions(batch: Any, call: LossCall) -> tuple[float, float]:
     counts = torch.zeros(int(groups.max()) + 1, int(labels.max()) + 1, dtype=torch.double)
     counts.index_put_((groups.cpu(), labels.cpu()), torch.ones(size, dtype=torch.double), accumulate=True)
     mixed = (counts > 0).sum(1) > 1
-    wide = rows.size(1) >= WIDE or len(rows.unique()) > VALUES
+    wide = rows.size(1) >= WIDE or len(torch.unique(rows)) > VALUES
     return float(counts[mixed].sum()) / size if wide else 0.0, float((counts.sum(1) * entropy(counts)).sum()) / size
 
 
@@ -239,7 +239,7 @@ def _chosen(batch: Any, size: int) -> Tensor:
         for _, t in batches.named_tensors(batches.split(batch)[1])
         if t.ndim and t.numel() == size and not t.is_complex()
     ]
-    if not labels or len(labels[0].unique()) > size // 2:
+    if not labels or len(torch.unique(labels[0])) > size // 2:
         return torch.arange(SAMPLES)
     values = labels[0].flatten().tolist()
     turn: dict[Any, int] = {}
