@@ -55,8 +55,7 @@ def swapped(
         rows = rows_of(as_given, samples)
         if any(isinstance(r, str) or (isinstance(r, Rows) and r.each > 1) for r in rows) or not any(rows):
             return Swap(reason="it cannot be told which rows of the inputs are samples")
-        follows = iter(rows)
-        in_order = _run(sandbox, part, change=lambda t: _moved(t, next(follows, None), order))
+        in_order = _run(sandbox, part, change=_mover(rows, order))
     except TargetError:
         return Swap(reason="the model does not take the samples in another order")
     change, moved = _difference(as_given.outputs, in_order.outputs, samples, order)
@@ -64,7 +63,9 @@ def swapped(
         return Swap(reason="the outputs are not finite, or have no rows of samples")
     if moved <= 0.5:
         return Swap(change=change, moved=moved)
-    first = _first(as_given.made, in_order.made, samples, order)
+    # Only now are single calls of interest.
+    calls = _run(sandbox, part, keep=True).made
+    first = _first(calls, _run(sandbox, part, change=_mover(rows, order), keep=True).made, samples, order)
     seen = as_given.functions if first is None else as_given.functions[: first[1]]
     if CHOICES & set(seen):
         return Swap(
@@ -75,15 +76,22 @@ def swapped(
     )
 
 
-def _run(sandbox: Sandbox, part: Any, *, change: Callable[[Tensor], Tensor] | None = None) -> Track:
+def _run(sandbox: Sandbox, part: Any, *, change: Callable[[Tensor], Tensor] | None = None, keep: bool = False) -> Track:
     samples = batches.size(part)
     with sandbox.trial(mode="eval"):
         freeze(sandbox.model)
-        return follow(sandbox, part, change=change, keep=lambda t: samples in t.shape)
+        return follow(sandbox, part, change=change, keep=(lambda t: samples in t.shape) if keep else None)
 
 
-def _moved(tensor: Tensor, rows: Rows | str | None, order: Tensor) -> Tensor:
-    return tensor.index_select(rows.dim, order.to(tensor.device)) if isinstance(rows, Rows) else tensor
+def _mover(rows: list[Rows | str | None], order: Tensor) -> Callable[[Tensor], Tensor]:
+    """Puts the samples of the model's arguments, told of in turn, into another order."""
+    follows = iter(rows)
+
+    def move(tensor: Tensor) -> Tensor:
+        row = next(follows, None)
+        return tensor.index_select(row.dim, order.to(tensor.device)) if isinstance(row, Rows) else tensor
+
+    return move
 
 
 def _difference(
