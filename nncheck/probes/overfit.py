@@ -106,6 +106,7 @@ class OverfitBatch:
     table: tuple[tuple[str, str, str], ...]
     seen: Samples | None
     loss_place: Place | None
+    optimizer_place: Place | None = None
 
     @property
     def best(self) -> Run:
@@ -155,6 +156,7 @@ def overfit(sandbox: Sandbox) -> OverfitBatch:
         table=tuple(table),
         seen=start.seen,
         loss_place=start.place,
+        optimizer_place=sandbox.setup.origins.get("optimizer"),
     )
 
 

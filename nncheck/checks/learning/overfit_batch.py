@@ -124,6 +124,7 @@ def _judge_optimizer(batch: OverfitBatch, best: Run, expected: str, details: dic
         )
     if users is best:
         return passed(measured, expected=expected, **details)
+    places = (batch.optimizer_place,) if batch.optimizer_place else ()
     both = f"{_said(batch, users)}; {measured}"
     rise = users.rise(batch.goal)
     if rise > RISE:
@@ -133,6 +134,7 @@ def _judge_optimizer(batch: OverfitBatch, best: Run, expected: str, details: dic
             f"{both}; on the way {users.optimizer} reached {max(users.losses):.4g}",
             expected=f"the loss to fall with {users.optimizer} as it does with {best.optimizer}",
             summary=f"{users.optimizer} {does} where {best.optimizer} learns the batch by heart",
+            places=places,
             causes=("the learning rate is too large", "a schedule or warm-up that the set-up does not show"),
             remedies=(
                 Remedy(
@@ -151,6 +153,7 @@ def _judge_optimizer(batch: OverfitBatch, best: Run, expected: str, details: dic
             both + ratio,
             expected=f"the loss to fall with {users.optimizer} as it does with {best.optimizer}",
             summary=f"{users.optimizer} {does} the loss; {best.optimizer} learns the batch by heart",
+            places=places,
             causes=(
                 "the learning rate is zero or far too small",
                 f"the optimizer holds {batch.covered:.0%} of the trainable parameters",
