@@ -1,5 +1,6 @@
 """What the loss probes measure, on set-ups whose answers are known."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -157,3 +158,13 @@ def test_cost() -> None:
     for probe in (initial_loss, loss_inputs, target_pairing, label_baseline):
         probe(sandbox)
     assert sandbox.meter.train_steps == pytest.approx(7 / 3)
+
+
+@pytest.mark.parametrize(("rate", "rises"), [(0.2 / 64, False), (1.0, True)])
+def test_a_sum_is_tried_with_the_users_optimizer(rate: float, rises: bool) -> None:
+    made = recipe(loss_fn=nn.CrossEntropyLoss(reduction="sum"))
+    made = dataclasses.replace(made, optimizer=torch.optim.SGD(made.model.parameters(), lr=rate))
+    trial = initial_loss(_sandbox(made)).summed
+    assert trial is not None
+    assert (trial.after > 1.2 * trial.before) == rises
+    assert trial.after_mean < trial.before
