@@ -106,7 +106,9 @@ def initial_loss(sandbox: Sandbox) -> InitialLoss:
         normalised=watcher.normalised,
         trained=trained,
         shuffled=_shuffled(sandbox) if low and not trained else None,
-        summed=_try_sum(sandbox, levels[0]) if len(levels) == 1 and is_sum(levels[0]) and not adaptive else None,
+        summed=_try_sum(sandbox, levels[0], final[0])
+        if len(levels) == 1 and is_sum(levels[0]) and not adaptive
+        else None,
         adaptive=adaptive,
     )
 
@@ -151,7 +153,7 @@ def is_sum(level: StartingLoss) -> bool:
     )
 
 
-def _try_sum(sandbox: Sandbox, level: StartingLoss) -> SumTrial | None:
+def _try_sum(sandbox: Sandbox, level: StartingLoss, first: float) -> SumTrial | None:
     """Take a few updates with the user's optimizer, as they are and with the gradient of the mean; None if it wants a closure."""
     ends = []
     found = sandbox.feed.take(UPDATES)
@@ -166,4 +168,4 @@ def _try_sum(sandbox: Sandbox, level: StartingLoss) -> SumTrial | None:
                 except TypeError:  # it wants a closure
                     return None
             ends.append(float(sandbox.forward(found[0]).loss.detach()) / level.factors[0])
-    return SumTrial(updates=UPDATES, before=level.loss, after=ends[0], after_mean=ends[1])
+    return SumTrial(updates=UPDATES, before=first / level.factors[0], after=ends[0], after_mean=ends[1])
