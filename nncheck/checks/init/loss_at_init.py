@@ -59,7 +59,11 @@ _CLOSED_FORM = {
 }  # fmt: skip
 
 
-@check(stage=Stage.INIT, after=("forward-pass", "finite-values"), consequence_of=("batch-mixing", "loss-broadcast"))
+@check(
+    stage=Stage.INIT,
+    after=("forward-pass", "finite-values"),
+    consequence_of=("batch-mixing", "loss-broadcast", "dead-relu"),
+)
 def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline) -> Verdict:
     """What the losses are given, how they are reduced, their values, and the number of classes, in this order."""
     if not start.levels:
