@@ -118,7 +118,8 @@ from nncheck.verdict import Status
 
 
 @pytest.mark.parametrize(
-    ("loss", "status"), [(0.0, Status.PASS), (LIMIT, Status.PASS), (1.01 * LIMIT, Status.FAIL), (float("nan"), Status.FAIL)]
+    ("loss", "status"),
+    [(0.0, Status.PASS), (LIMIT, Status.PASS), (1.01 * LIMIT, Status.FAIL), (float("nan"), Status.FAIL)],
 )
 def test_{name}(loss: float, status: Status) -> None:
     assert {name}({evidence}(loss=loss)).status is status
