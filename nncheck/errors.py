@@ -30,6 +30,19 @@ class TargetError(NNCheckError):
         self.help = help
 
 
+def explain(error: TargetError) -> str:
+    """A target error as the text a person reads."""
+    lines = [error.message]
+    for place in error.places:
+        where = f"{place.file}:{place.line}" if place.file else ""
+        lines.append(f"  {where}  in {place.name}  {place.source or ''}".rstrip())
+    if error.detail:
+        lines.append(f"  note: {error.detail}")
+    if error.help:
+        lines.append(f"  help: {error.help}")
+    return "\n".join(lines)
+
+
 class CannotMeasure(NNCheckError):
     """A probe does not apply to this set-up; its message becomes the reason of a skip."""
 

@@ -6,14 +6,14 @@ import datetime
 import platform
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
 
 from nncheck._version import __version__
 from nncheck.deadline import alarm
-from nncheck.errors import CannotMeasure, OutOfTime, TargetError
+from nncheck.errors import CannotMeasure, OutOfTime, TargetError, explain
 from nncheck.evidence import Evidence
 from nncheck.probes.first_step import FirstStep
 from nncheck.recipe import Setup
@@ -62,8 +62,12 @@ def run_target(
     device: torch.device,
     deadline: float = float("inf"),
     listener: Listener | None = None,
+    failed: Callable[[Exception], None] = lambda error: None,
 ) -> TargetResult:
-    """Ask every selected check of one set-up. Raises Interrupted (with the partial result) on Ctrl-C."""
+    """Ask every selected check of one set-up; `failed` is told of every exception that becomes words.
+
+    Raises Interrupted (with the partial result) on Ctrl-C.
+    """
     started = time.monotonic()
     results: dict[str, CheckResult] = {}
     problem: str | None = None
@@ -76,6 +80,7 @@ def run_target(
             evidence.get(FirstStep)
             sandbox.feed.take(LOOK_AHEAD)
         except TargetError as error:
+            failed(error)
             problem = explain(error)
         except OutOfTime as stop:
             text = "the time budget ran out before the first training step was done"
@@ -85,6 +90,7 @@ def run_target(
         except KeyboardInterrupt:
             interrupted = True
         except Exception as error:  # noqa: BLE001  # e.g. a backward written by the user: told like any failure of theirs
+            failed(error)
             text = f"the first training step failed: {type(error).__name__}: {words_of(error)}"
             problem = explain(TargetError(text, places=user_frames(error)))
     if problem is not None or interrupted:
@@ -98,7 +104,7 @@ def run_target(
         if verdict is None:
             try:
                 with alarm(deadline):
-                    verdict = _ask(check, evidence)
+                    verdict = _ask(check, evidence, failed)
             except OutOfTime:
                 verdict = skipped(OUT_OF_TIME)
             except KeyboardInterrupt:
@@ -149,7 +155,7 @@ def _blocked(entry: Entry, results: Mapping[str, CheckResult]) -> Verdict | None
     return None
 
 
-def _ask(check: Check, evidence: Evidence) -> Verdict:
+def _ask(check: Check, evidence: Evidence, failed: Callable[[Exception], None]) -> Verdict:
     try:
         return check.function(*[evidence.get(kind) for kind in check.needs])
     except CannotMeasure as reason:
@@ -157,22 +163,11 @@ def _ask(check: Check, evidence: Evidence) -> Verdict:
     except OutOfTime:
         return skipped(OUT_OF_TIME)
     except TargetError as error:
+        failed(error)
         return errored(error.message, places=error.places)
     except Exception as error:  # noqa: BLE001  # one crash never stops the rest: it becomes this check's verdict
+        failed(error)
         return errored(f"could not tell: {type(error).__name__}: {words_of(error)}", places=user_frames(error))
-
-
-def explain(error: TargetError) -> str:
-    """A target error as the text a person reads."""
-    lines = [error.message]
-    for place in error.places:
-        where = f"{place.file}:{place.line}" if place.file else ""
-        lines.append(f"  {where}  in {place.name}  {place.source or ''}".rstrip())
-    if error.detail:
-        lines.append(f"  note: {error.detail}")
-    if error.help:
-        lines.append(f"  help: {error.help}")
-    return "\n".join(lines)
 
 
 def loss_name(setup: Setup) -> str:

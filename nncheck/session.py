@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nncheck.deadline import alarm
-from nncheck.errors import OutOfTime, TargetError, UsageError
+from nncheck.errors import OutOfTime, TargetError, UsageError, explain
 from nncheck.prints import UserOutput
 from nncheck.report.terminal import Terminal
 from nncheck.source import user_frames
@@ -117,21 +118,36 @@ def _check_one(
 ) -> tuple[TargetResult, bool]:
     from nncheck.target.loading import isolated
 
+    def failed(error: BaseException) -> None:
+        if options.full_traceback:
+            terminal.close()  # a spinner would draw over it
+            seen: list[BaseException] = []
+            while isinstance(error, TargetError) and error.__context__ is not None and error not in seen:
+                seen.append(error)
+                error = error.__context__
+            traceback.print_exception(error, file=output.err)
+
     began = time.monotonic()
     output.forget()
     with isolated():
         try:
             setup = _load(text, options, terminal, tell, deadline)
-            return _check(text, setup, options, terminal, tell, deadline)
+            result, interrupted = _check(text, setup, options, terminal, tell, deadline, failed)
+            if result.problem is not None:
+                result = dataclasses.replace(result, problem=result.problem + _printed(output))
+            return result, interrupted
         except OutOfTime as stop:
             late = f"the time budget of {options.budget:g} s ran out while the target was loaded"
-            problem = problem_of(TargetError(late, places=user_frames(stop)), options)
+            problem = explain(TargetError(late, places=user_frames(stop)))
         except TargetError as error:
-            problem = problem_of(error, options)
-    printed = output.tail()
-    if printed:
-        problem += "\n  it printed last:\n" + "\n".join(f"    {line}" for line in printed.splitlines())
-    return failed_target(text, problem, seconds=time.monotonic() - began), False
+            failed(error)
+            problem = explain(error)
+    return failed_target(text, problem + _printed(output), seconds=time.monotonic() - began), False
+
+
+def _printed(output: UserOutput) -> str:
+    lines = output.tail().splitlines()
+    return "\n  it printed last:" + "".join(f"\n    {line}" for line in lines) if lines else ""
 
 
 def _load(text: str, options: Options, terminal: Terminal, tell: Tell, deadline: float) -> Setup:
@@ -165,7 +181,13 @@ def _load(text: str, options: Options, terminal: Terminal, tell: Tell, deadline:
 
 
 def _check(
-    text: str, setup: Setup, options: Options, terminal: Terminal, tell: Tell, deadline: float
+    text: str,
+    setup: Setup,
+    options: Options,
+    terminal: Terminal,
+    tell: Tell,
+    deadline: float,
+    failed: Callable[[Exception], None],
 ) -> tuple[TargetResult, bool]:
     import torch
 
@@ -183,6 +205,7 @@ def _check(
             device=device,
             deadline=deadline,
             listener=_Both(terminal, tell),
+            failed=failed,
         )
     except Interrupted as stop:
         return stop.result, True
@@ -225,17 +248,6 @@ def _preload() -> None:
 
     if _preloading.acquire(blocking=False):
         threading.Thread(target=preload, name="nncheck-preload", daemon=True).start()
-
-
-def problem_of(error: TargetError, options: Options) -> str:
-    """A target's failure as text; the whole traceback with `--full-traceback`."""
-    from nncheck.runner import explain
-
-    text = explain(error)
-    if options.full_traceback:
-        trace = "".join(traceback.format_exception(error.__cause__ or error))
-        text += "\n" + "\n".join(f"  {line}" for line in trace.rstrip().splitlines())
-    return text
 
 
 def failed_target(text: str, problem: str, *, seconds: float) -> TargetResult:
