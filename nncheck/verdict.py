@@ -6,7 +6,6 @@ by target (`TargetResult`) and hands a `Report` to the renderers. Nothing in her
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -395,8 +394,3 @@ class Report:
         if self.found:
             raise FindingsError(plain_findings(self), self)
         return self
-
-
-def replace(report: Report, **changes: Any) -> Report:
-    """A copy of a report with some fields changed."""
-    return dataclasses.replace(report, **changes)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import jsonschema
 import pytest
 
 from nncheck.report.json import from_dict, from_json, to_dict, to_json
-from nncheck.verdict import Report, replace
+from nncheck.verdict import Report
 from tests.report import golden
 from tests.report.saved import FOLDER, same_as_saved
 

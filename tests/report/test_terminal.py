@@ -7,12 +7,13 @@ import os
 import pty
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nncheck.report.terminal import Terminal, plain_findings, printable
-from nncheck.verdict import Report, replace
+from nncheck.verdict import Report
 from tests.report import golden
 from tests.report.driving import run
 from tests.report.saved import same_as_saved
