@@ -401,7 +401,7 @@ def test_a_probe_that_fails_leaves_everything_as_it_was() -> None:
     setup = assemble(SETUPS["image_network"](), seed=0)
     sandbox = Sandbox(setup, seed=0, device=torch.device("cpu"))
     before = _world(setup)
-    with pytest.raises(ZeroDivisionError), sandbox.trial() as model:
+    with pytest.raises(ZeroDivisionError), sandbox.trial() as model:  # noqa: PT012
         outcome = sandbox.forward(sandbox.feed.first)
         sandbox.backward(outcome.loss, sandbox.feed.first)
         setup.optimizer.step()
