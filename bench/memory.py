@@ -10,10 +10,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from bench.steps import check
 from bench.tables import table
 from nncheck.assemble import assemble
 from nncheck.recipe import Recipe, Setup
+from nncheck.registry import select
+from nncheck.runner import run_target
+from nncheck.verdict import CheckResult, Stage
 
 
 def activations() -> Setup:
@@ -43,10 +45,7 @@ SETUPS = {"activations": activations, "parameters": parameters}
 
 
 def worker(which: str, what: str) -> None:
-    """Print the peak of this process in MiB before and after a training step, or before and after all checks."""
-    from nncheck.registry import load
-
-    load()
+    """Print the peak of this process in MiB before and after a training step; or before, until and after the learning checks."""
     setup = SETUPS[which]()
     torch.randn(8, 8) @ torch.randn(8, 8)
     before = _peak()
@@ -56,9 +55,23 @@ def worker(which: str, what: str) -> None:
             setup.optimizer.zero_grad()
             setup.loss_fn(setup.model(x), y).backward()
             setup.optimizer.step()
+        print(before, _peak())
     else:
-        check(which, setup, ignore=("learning",) if what == "without" else ())
-    print(before, _peak())
+        peak = _UntilLearning()
+        run_target(which, setup, selected=select((), ()), seed=0, device=torch.device("cpu"), listener=peak)
+        print(before, peak.found, _peak())
+
+
+class _UntilLearning:
+    """Told of every check: takes down the peak when the first of the learning checks begins."""
+
+    found = 0.0
+
+    def check_started(self, id: str, stage: str) -> None:
+        if stage == Stage.LEARNING and not self.found:
+            self.found = _peak()
+
+    def check_done(self, result: CheckResult) -> None: ...
 
 
 def _peak() -> float:
@@ -70,15 +83,15 @@ def measure() -> str:
     """One row a network."""
     rows = []
     for which in SETUPS:
-        grown = {}
-        for what in ("step", "without", "all"):
+        grown: list[float] = []
+        for what in ("step", "checks"):
             command = [sys.executable, "-c", f"from bench.memory import worker; worker({which!r}, {what!r})"]
-            out = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-            grown[what] = float(out[-1]) - float(out[-2])
-        step = grown["step"]
-        rows.append(
-            [which, f"{step:.0f} MiB", *(f"{grown[w]:.0f} MiB ({grown[w] / step:.2f}x)" for w in ("without", "all"))]
-        )
+            before, *after = map(
+                float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+            )
+            grown += [peak - before for peak in after]
+        step = grown[0]
+        rows.append([which, f"{step:.0f} MiB", *(f"{more:.0f} MiB ({more / step:.2f}x)" for more in grown[1:])])
     head = ["memory mostly in", "training step", "without the learning checks", "all checks"]
     return table(
         "Peak memory beyond the loaded model (limit: 2x a step, and a float64 copy of a few samples)", head, rows

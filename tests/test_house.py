@@ -136,7 +136,8 @@ def test_evidence_is_plain_and_each_kind_has_one_probe() -> None:
             home = importlib.import_module(function.__module__)
             for name, hint in typing.get_type_hints(kind, vars(home)).items():
                 assert not _mentions(hint, torch.Tensor), f"{kind.__name__}.{name} holds a tensor"
-            assert needs_of(function)[0] is Sandbox
+            # Or it only looks at what others have measured.
+            assert needs_of(function)[0] is Sandbox or Sandbox not in needs_of(function)
 
 
 def _mentions(hint: object, kind: type) -> bool:

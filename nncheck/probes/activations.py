@@ -17,7 +17,6 @@ from nncheck.losses import LossCall
 from nncheck.pretrained import learned_already, trained_before
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
-from nncheck.snapshot import Snapshot
 from nncheck.source import layer_place
 from nncheck.streams import AttentionStream, ScaleStream, UnitStream
 from nncheck.verdict import Place
@@ -121,11 +120,11 @@ def activations(sandbox: Sandbox) -> Activations:
     return measure(sandbox)
 
 
-def measure(sandbox: Sandbox, start: Snapshot | None = None) -> Activations:
-    """Forward passes in train mode, from the user's state or from a checkpoint."""
+def measure(sandbox: Sandbox) -> Activations:
+    """Forward passes in train mode, from the network's present state; afterwards it is as the user left it."""
     collector = Collector(sandbox.model, sandbox.setup.origins.get("model"))
     samples, whole = 0, False
-    with sandbox.trial(start=start):
+    with sandbox.trial():
         before = trained_before(sandbox)
         for index in range(MOST_PASSES):
             held = sandbox.feed.take(index + 1)

@@ -148,6 +148,7 @@ def _measure(sandbox: Sandbox, batch: Any, when: str, *, steps: int, single: boo
     with sandbox.trial():
         if steps:
             _train(sandbox, batch, steps)
+            _forget(sandbox)
         with nullcontext() if single else in_double(sandbox):
             return _compare(sandbox, batch if single else batches.map_tensors(lift, batch), when, single=single)
 
@@ -166,6 +167,15 @@ def _train(sandbox: Sandbox, batch: Any, steps: int) -> None:
             raise
         except Exception as error:
             raise CannotMeasure(f"the optimizer's step failed: {type(error).__name__}: {error}") from error
+
+
+def _forget(sandbox: Sandbox) -> None:
+    """Drop gradients and optimizer state: a copy in float64 follows, which needs the room. The trial puts the user's back."""
+    for parameter in (*sandbox.model.parameters(), *(p for g in sandbox.optimizer.param_groups for p in g["params"])):
+        parameter.grad = None
+    state = getattr(sandbox.optimizer, "state", None)
+    if isinstance(state, dict):
+        state.clear()
 
 
 class _Line:
@@ -313,13 +323,20 @@ def _direction(gradients: list[Tensor], *, seed: int, along: bool) -> list[Tenso
     total = float((2 * even.square()).sum().sqrt())
     toward = torch.where(alive, even / norms.clamp_min(1e-300), torch.zeros_like(even)) / total
     aside = even / lengths / total
-    scaled = torch._foreach_mul(gradients, list(toward.to(gradients[0].dtype).unbind()))
-    torch._foreach_add_(scaled, torch._foreach_mul(noise, list(aside.to(gradients[0].dtype).unbind())))
-    return list(scaled)
+    torch._foreach_mul_(noise, list(aside.to(gradients[0].dtype).unbind()))
+    for part, gradient, share in zip(noise, gradients, toward.to(gradients[0].dtype).unbind(), strict=True):
+        part.addcmul_(gradient, share)  # in place: no third copy of all parameters
+    return noise
 
 
 def _dot(a: list[Tensor], b: list[Tensor]) -> float:
-    return float(sum(((x * y).sum(dtype=torch.float64) for x, y in zip(a, b, strict=True)), torch.zeros(())))
+    return float(sum((_product(x, y) for x, y in zip(a, b, strict=True)), torch.zeros(())))
+
+
+def _product(x: Tensor, y: Tensor) -> Tensor:
+    if x.dtype is torch.float64:
+        return torch.dot(x.flatten(), y.flatten())  # without a third tensor of the same size
+    return (x * y).sum(dtype=torch.float64)
 
 
 def _bisect(line: _Line, direction: list[Tensor], h: float) -> str:

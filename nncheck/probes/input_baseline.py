@@ -20,18 +20,18 @@ from nncheck.micro import micro_batches, sample_losses
 from nncheck.objective import detach_all
 from nncheck.pairing import constant_inputs, input_tensors, other_targets, permuted_inputs, same_tensors
 from nncheck.probes.overfit import CONTROL_RATES, OverfitBatch
-from nncheck.probes.short_run import ShortRun
+from nncheck.probes.short_run import KEPT_NUMBERS, ShortRun
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
 from nncheck.snapshot import Snapshot, seed_everything
 from nncheck.training import control_optimizer, named_optimizer, train, users_optimizer, without_dropout
+from nncheck.watch import Handler
 
 # Updates after which the runs are compared; later looks only if the earlier ones decide nothing. 300 is where weak signals
 # (a final gap of 0.06) show with t = 14.
 LOOKS = (32, 64, 96, 128, 192, 256)
-# The runs are taken up again where they stood if the model is small enough to keep three of them beside each other; else they are
-# run again from the start, and looked at less often.
-KEPT_NUMBERS = 2_000_000
+# The runs are taken up again where they stood if the model is small enough to keep three of them beside each other (see
+# `short_run.KEPT_NUMBERS`); else they are run again from the start, and looked at less often.
 FEW_LOOKS = (32, 96, 256)
 # At a look the real run must be ahead of both others by this many standard errors, over the samples of its second half.
 AHEAD = 4.0
@@ -83,6 +83,7 @@ class _Arm:
         self._sandbox, self._rate, self._change = sandbox, rate, change
         self.losses: Losses = []
         self.optimizer = ""
+        self.apart = math.nan
         self._stand: Snapshot | None = None
         self._control: Optimizer | None = None
 
@@ -90,9 +91,12 @@ class _Arm:
         """Begin where another run of the same kind ended."""
         self.losses, self._stand, self.optimizer = losses, stand, optimizer
 
-    def run(self, micro: list[Any], *, keep: bool) -> None:
-        """Train until every micro-batch was used once; where it stands then is kept if it is needed again."""
-        if len(self.losses) >= len(micro):
+    def run(self, micro: list[Any], *, keep: bool, reference: Any = None) -> None:
+        """Train until every micro-batch was used once; where it stands then is kept if it is needed again.
+
+        With a `reference` batch, `apart` is then how far the outputs for real inputs are from those for constant ones.
+        """
+        if len(self.losses) >= len(micro) and reference is None:
             return
         if self._stand is None:
             self.losses = []
@@ -110,19 +114,12 @@ class _Arm:
             for update in train(sandbox, given, optimizer, ramp=ramp, begin=begin, calls=handlers):
                 self.losses.append(sample_losses(update.outcome, batches.size(micro[update.index])))
             optimizer.zero_grad(set_to_none=True)
+            if reference is not None:
+                self.apart = _difference(sandbox, micro[-1], reference, handlers)
             stand = sandbox.checkpoint() if keep else None
         self._stand = stand
-
-    def difference(self, batch: Any, reference: Any) -> float:
-        """How far loss and outputs for the real inputs are from those for constant ones, relative to the largest value."""
-        sandbox = self._sandbox
-        with sandbox.trial(start=self._stand), without_dropout(sandbox.model) as handlers:
-            found = []
-            for given in (batch, constant_inputs(batch, reference)):
-                seed_everything(sandbox.seed)
-                outcome = sandbox.forward(given, calls=handlers)
-                found.append(detach_all((outcome.loss, outcome.output)))
-            return _apart(*found)
+        if stand is None:
+            self._control = None  # what Adam has gathered is twice the parameters
 
 
 @probe
@@ -152,7 +149,7 @@ def _compare(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch, *, rate: fl
     for look in LOOKS if keep else FEW_LOOKS:
         micro = micro_batches(sandbox, look, whole=short.whole)
         last = look == LOOKS[-1] or len(micro) < look
-        real.run(micro, keep=keep or last)
+        real.run(micro, keep=keep and not last, reference=reference if last else None)
         constant.run(micro, keep=keep and not last)
         permuted.run(micro, keep=keep and not last)
         over_constant, over_permuted = lead(constant.losses, real.losses), lead(permuted.losses, real.losses)
@@ -171,7 +168,7 @@ def _compare(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch, *, rate: fl
         over_constant=over_constant,
         over_permuted=over_permuted,
         helps=helps,
-        ignored=real.difference(micro[-1], reference) if last and sound and not helps else None,
+        ignored=real.apart if last and sound and not helps else None,
         learned_in=_learned_in(real.optimizer, batch),
         how=_how(micro[0]),
         exhausted=len(micro) < look,
@@ -248,11 +245,24 @@ def _require_pairs(sandbox: Sandbox, micro: list[Any], start: Snapshot | None) -
         return float(outcome.loss.detach()), tuple(call.target.detach() for call in outcome.calls)
 
     with sandbox.trial(start=start), without_dropout(sandbox.model) as handlers:
+        if start is None:
+            for _ in train(sandbox, micro[:2], control_optimizer(sandbox, CONTROL_RATES[0]), calls=handlers):
+                pass
         loss, targets = look(one)
         if swapped is not None and look(swapped)[0] == loss:
             raise CannotMeasure("the loss does not depend on the batch's targets")
         if not same_tensors(targets, look(permuted)[1]):
             raise CannotMeasure("the loss compares with the inputs themselves")
+
+
+def _difference(sandbox: Sandbox, batch: Any, reference: Any, handlers: tuple[Handler, ...]) -> float:
+    """How far loss and outputs for the real inputs are from those for constant ones, relative to the largest value."""
+    found = []
+    for given in (batch, constant_inputs(batch, reference)):
+        seed_everything(sandbox.seed)
+        outcome = sandbox.forward(given, calls=handlers)
+        found.append(detach_all((outcome.loss, outcome.output)))
+    return _apart(*found)
 
 
 def _apart(real: Any, same: Any) -> float:

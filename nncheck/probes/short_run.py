@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nncheck import batch as batches
-from nncheck.errors import TargetError
+from nncheck.errors import CannotMeasure, TargetError
 from nncheck.micro import micro_batches, micro_size, sample_losses
+from nncheck.probes.activations import Activations, measure
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
 from nncheck.snapshot import Snapshot, seed_everything
-from nncheck.training import named_optimizer, train, users_optimizer, without_dropout
+from nncheck.training import named_optimizer, train, trainable, users_optimizer, without_dropout
 from nncheck.watch import Handler
 
 # A micro-batch is a quarter of a batch: 32 updates cost 8 training steps. Enough for an Adam at 1e-3 to leave the initial
@@ -22,6 +23,9 @@ UPDATES = 32
 # of the network. Four micro-batches, so that a rare class that one of them lacks does not decide.
 DIVERGED = 2.0
 LEVEL = 4
+# A checkpoint of an Adam run takes five times the parameters' memory: a training step takes four and what its layers give. So it
+# is kept only where it is small whatever the layers give: 10 MB; what else is asked of the trained network is asked at once.
+KEPT_NUMBERS = 500_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,8 @@ class ShortRun:
     losses: before each update. samples: the loss of each sample before the update that used it. size: samples in an update.
     fresh: how many of the updates saw samples that no update had seen before; a small epoch is begun again.
     diverged: the loss is not finite or ended far above its start: do not judge the network at the checkpoint.
-    checkpoint: the state at the end; start from it with `sandbox.trial(start=...)`. None if the run diverged.
+    activations: the network's insides at the end, or why they could not be measured. None if the run diverged.
+    checkpoint: the state at the end; start from it with `sandbox.trial(start=...)`. None if the run diverged or the model is large.
     """
 
     optimizer: str
@@ -42,6 +47,7 @@ class ShortRun:
     fresh: int
     whole: bool
     diverged: bool
+    activations: Activations | CannotMeasure | TargetError | None
     checkpoint: Snapshot | None
 
 
@@ -74,6 +80,8 @@ def _run(sandbox: Sandbox, *, whole: bool) -> ShortRun:
             abs(before), 1e-3
         )
         optimizer.zero_grad(set_to_none=True)
+        small = sum(p.numel() for p in trainable(sandbox)) <= KEPT_NUMBERS
+        checkpoint = sandbox.checkpoint() if small and not diverged else None
         return ShortRun(
             optimizer=name,
             updates=len(losses),
@@ -83,8 +91,17 @@ def _run(sandbox: Sandbox, *, whole: bool) -> ShortRun:
             fresh=min(len(fresh), len(losses)),
             whole=whole,
             diverged=diverged,
-            checkpoint=None if diverged else sandbox.checkpoint(),
+            checkpoint=checkpoint,
+            activations=None if diverged else _activations(sandbox),  # the last thing: it puts the user's state back
         )
+
+
+def _activations(sandbox: Sandbox) -> Activations | CannotMeasure | TargetError:
+    with sandbox.meter.charge("trained_activations"):
+        try:
+            return measure(sandbox)
+        except (CannotMeasure, TargetError) as error:
+            return error  # of the network's insides only: the losses of the run stand
 
 
 def _level(sandbox: Sandbox, order: list[Any], handlers: tuple[Handler, ...]) -> float:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nncheck.probes.activations import Activations, measure
+from nncheck.probes.activations import Activations
 from nncheck.probes.short_run import ShortRun
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
 
 # The loss at the end is the median of so many last updates: single small batches are noisy.
 LAST = 8
@@ -28,13 +27,15 @@ class TrainedActivations:
 
 
 @probe
-def trained_activations(sandbox: Sandbox, run: ShortRun) -> TrainedActivations:
-    """Measure at the checkpoint of the short run."""
+def trained_activations(run: ShortRun) -> TrainedActivations:
+    """What the short run measured at its end."""
+    if isinstance(run.activations, Exception):
+        raise run.activations
     last = sorted(run.losses[-LAST:])
     return TrainedActivations(
         optimizer=run.optimizer,
         updates=run.updates,
         first_loss=run.losses[0],
         last_loss=last[len(last) // 2],
-        after=None if run.checkpoint is None else measure(sandbox, run.checkpoint),
+        after=run.activations,
     )
