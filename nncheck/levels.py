@@ -49,10 +49,10 @@ def best_constant(call: LossCall, target: Tensor | None = None) -> tuple[Tensor,
             if not len(rows) or float(total.sum()) <= 0:
                 return None
             share = total / total.sum()
-            counted = _counted_weight(call, target, len(rows))
+            counted = counted_weight(call, target, len(rows))
             value = float(-(torch.xlogy(total, share)).sum()) / counted
             return share.clamp_min(math.exp(-FAR)).log(), value
-        columns = _columns(call, target)
+        columns = columns_of(call, target)
         if call.kind in ("bce", "bce-with-logits"):
             if bool(((columns < 0) | (columns > 1)).any()):
                 return None
@@ -90,7 +90,7 @@ def best_constant(call: LossCall, target: Tensor | None = None) -> tuple[Tensor,
     return None
 
 
-def _counted_weight(call: LossCall, target: Tensor, rows: int) -> float:
+def counted_weight(call: LossCall, target: Tensor, rows: int) -> float:
     """What torch divides a mean classification loss by: the summed weights of the labels, or the number of rows."""
     weight = call.options.get("weight")
     if weight is None or target.dtype.is_floating_point:
@@ -100,7 +100,7 @@ def _counted_weight(call: LossCall, target: Tensor, rows: int) -> float:
     return float(weight.double()[kept].sum())
 
 
-def _columns(call: LossCall, target: Tensor) -> Tensor:
+def columns_of(call: LossCall, target: Tensor) -> Tensor:
     """Targets as (rows, output columns) in float64: the last dimension of a 2-D target, one column otherwise."""
     values = target.double()
     if values.ndim == 2 and call.input.ndim == 2:

@@ -40,6 +40,18 @@ def trained_before(sandbox: Sandbox) -> str:
     return ""
 
 
+def frozen_output(model: torch.nn.Module, width: int) -> str:
+    """Why the scores are thought to come from weights that were learned elsewhere: those of the output layer are frozen."""
+    for name, parameter in model.named_parameters():
+        if torch.nn.parameter.is_lazy(parameter) or parameter.requires_grad or parameter.ndim < 2:
+            continue
+        if (
+            parameter.size(0) == width and "weight" in name.rpartition(".")[2]
+        ):  # a fixed table of positions is no output
+            return f"`{name}`, as wide as the output, is frozen"
+    return ""
+
+
 def learned_already(losses: tuple[LossCall, ...]) -> str:
     """Why the first loss says the model is trained already; "" if it does not, or cannot be judged."""
     if len(losses) != 1:

@@ -30,9 +30,11 @@ class StartingLoss:
     (regression: zero). constant: at the best constant for these targets, None if unknown. lowest: its floor, None if unknown.
     predictions, ignored: counted and left out. classes: 1 where there are none. several: predictions per sample above one.
     spread: standard deviation of a prediction's scores over classes (regression: of the outputs); offset: the part of it that
-    is the same for all samples. size: root mean square of the inputs. right, commonest: shares of right predictions, and of
-    the commonest label. target_sums: lowest and highest sum of a soft target. target_range: extremes of the targets.
-    in_batch: whether the classes are the batch's own samples. factors: the final loss divided by this one, for each batch.
+    is the same for all samples. clipped: the share of the inputs that are exactly the lowest or the highest of all.
+    size: root mean square of the inputs. right, commonest: shares of right predictions, and of the commonest label.
+    target_sums: lowest and highest sum of a soft target. target_range: extremes of the targets.
+    in_batch: whether the classes are the batch's own samples, or the right one always stands first (contrastive losses).
+    factors: the final loss divided by this one, for each batch.
     counts, samples: predictions and samples of each batch; kept: the share of predictions that count.
     masked: whether the user multiplies with a mask of zeros and ones.
     """
@@ -52,6 +54,7 @@ class StartingLoss:
     several: bool
     spread: float
     offset: float
+    clipped: float
     size: float
     right: float | None
     commonest: float | None
@@ -200,9 +203,7 @@ def _scores(call: LossCall) -> dict[str, Any]:
         if bool(kept.any()):
             right = float((rows.argmax(-1)[kept] == labels[kept]).float().mean())
             commonest = float(torch.bincount(labels[kept].long()).max()) / float(kept.sum())
-        in_batch = len(labels) == rows.size(-1) > 2 and bool(
-            (labels == torch.arange(len(labels), device=labels.device)).all()
-        )
+        in_batch = call.kind == "cross-entropy" and not soft_targets(call) and _by_position(labels, rows.size(-1))
     else:
         spread = float(input.std(correction=0))
         offset = abs(float(input.mean()))
@@ -214,15 +215,33 @@ def _scores(call: LossCall) -> dict[str, Any]:
                 share = float(truth.float().mean())
                 commonest = max(share, 1 - share)
     size = float(input.square().mean().sqrt())
+    low, high = input.min(), input.max()
+    clipped = float(((input == low) | (input == high)).float().mean()) if bool(high > low) else 0.0
     return {
         "spread": spread,
         "offset": offset,
+        "clipped": clipped,
         "size": size,
         "right": right,
         "commonest": commonest,
         "target_sums": sums,
         "in_batch": in_batch,
     }
+
+
+def _by_position(labels: Tensor, count: int) -> bool:
+    """Whether labels say which sample of the batch belongs to which: each row has its own, or the right one stands first."""
+    rows = len(labels)
+    if rows < 3 or count < 3:
+        return False
+    if bool((labels == 0).all()):
+        return True
+    steps = labels.diff()
+    if count == rows and int(labels.sort().values.diff().min()) > 0:  # a permutation: arange, or every sample's second view
+        return rows > 4 or bool((steps == 1).all())
+    # Arange into a longer list (other devices, hard negatives), or with each row's own column left out: one jump.
+    regular = bool((steps == steps[0]).all()) and int(steps[0]) > 0
+    return (count >= rows and regular) or (count == rows - 1 and int((steps != 1).sum()) <= 1)
 
 
 def together(group: list[Part]) -> StartingLoss:
@@ -254,6 +273,7 @@ def together(group: list[Part]) -> StartingLoss:
         ignored=sum(part.level.ignored for part in group),
         spread=mean("spread"),
         offset=mean("offset"),
+        clipped=mean("clipped"),
         size=mean("size"),
         right=mean_if_known("right"),
         commonest=mean_if_known("commonest"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,13 @@ import torch
 from nncheck import batch as batches
 from nncheck.errors import CannotMeasure
 from nncheck.layer_sizes import Layer, LayerWatch, rms, widest
-from nncheck.pretrained import trained_before
+from nncheck.losses import LossCall, classes
+from nncheck.micro import micro_batches
+from nncheck.pretrained import frozen_output, trained_before
 from nncheck.registry import probe
 from nncheck.sandbox import Sandbox
 from nncheck.source import layer_place, located
-from nncheck.starting_loss import KNOWN, Part, StartingLoss, part_of, together
+from nncheck.starting_loss import KNOWN, Part, StartingLoss, has_classes, part_of, together
 from nncheck.verdict import Place
 
 # Samples and batches looked at: 256 samples give a standard error of 1/16 of the spread; eight passes at most.
@@ -66,6 +69,7 @@ class InitialLoss:
 def initial_loss(sandbox: Sandbox) -> InitialLoss:
     """Up to eight forward passes; the graph of each is dropped at once."""
     final: list[float] = []
+    widths: set[int] = set()
     sizes: list[int] = []
     watcher = LayerWatch()
     parts: list[list[Part]] = []
@@ -82,6 +86,7 @@ def initial_loss(sandbox: Sandbox) -> InitialLoss:
             sizes.append(batches.size(batch))
             known = [call for call in outcome.calls if call.kind in KNOWN and call.input.numel()]
             other |= {call.kind for call in outcome.calls} - set(KNOWN)
+            widths |= {_width(call) for call in known[:CALLS]}
             for position, call in enumerate(known[:CALLS]):
                 if position == len(parts):
                     parts.append([])
@@ -93,7 +98,7 @@ def initial_loss(sandbox: Sandbox) -> InitialLoss:
         layers = watcher.layers(sandbox.model)
     levels = tuple(together(group) for group in parts)
     low = [level for level in levels if _informed(level)]
-    trained = trained_before(sandbox)
+    trained = trained_before(sandbox) or next(filter(None, (frozen_output(sandbox.model, n) for n in widths)), "")
     made = sandbox.setup.origins.get("model")
     adaptive = any(word in type(sandbox.optimizer).__name__.lower() for word in _ADAPTIVE)
     return InitialLoss(
@@ -106,15 +111,20 @@ def initial_loss(sandbox: Sandbox) -> InitialLoss:
         normalised=watcher.normalised,
         trained=trained,
         shuffled=_shuffled(sandbox) if low and not trained else None,
-        summed=_try_sum(sandbox, levels[0], final[0])
-        if len(levels) == 1 and is_sum(levels[0]) and not adaptive
-        else None,
+        summed=_try_sum(sandbox, levels[0]) if len(levels) == 1 and is_sum(levels[0]) and not adaptive else None,
         adaptive=adaptive,
     )
 
 
 def _batches(sandbox: Sandbox) -> list[Any]:
     return sandbox.feed.samples(SAMPLES)[:BATCHES]
+
+
+def _width(call: LossCall) -> int:
+    """The number of outputs a prediction is made from."""
+    if has_classes(call):
+        return call.input.size(-1) if call.kind == "kl-div" and call.input.ndim else classes(call)
+    return call.input.size(1) if call.input.ndim > 1 else 1
 
 
 def _input_size(batch: Any) -> float | None:
@@ -153,19 +163,29 @@ def is_sum(level: StartingLoss) -> bool:
     )
 
 
-def _try_sum(sandbox: Sandbox, level: StartingLoss, first: float) -> SumTrial | None:
-    """Take a few updates with the user's optimizer, as they are and with the gradient of the mean; None if it wants a closure."""
+def _try_sum(sandbox: Sandbox, level: StartingLoss) -> SumTrial | None:
+    """Take a few updates with the user's optimizer, as they are and with the gradient of the mean; None if it wants a closure.
+
+    On parts of the batches, with the loss scaled up to what the whole batch's sum would be.
+    """
     ends = []
-    found = sandbox.feed.take(UPDATES)
-    for scale in (1.0, 1.0 / level.factors[0]):
+    found = micro_batches(sandbox, UPDATES)
+    if not found:
+        return None
+    whole = batches.size(sandbox.feed.first) / max(1, batches.size(found[0]))
+    before = math.nan
+    for scale in (whole, whole / level.factors[0]):
         with sandbox.trial():
             for index in range(UPDATES):
                 batch = found[index % len(found)]
                 sandbox.optimizer.zero_grad()
-                sandbox.backward(sandbox.forward(batch, index=index).loss * scale, batch)
+                loss = sandbox.forward(batch, index=index).loss
+                if not index:
+                    before = float(loss.detach()) * whole / level.factors[0]
+                sandbox.backward(loss * scale, batch)
                 try:
                     sandbox.optimizer.step()
                 except TypeError:  # it wants a closure
                     return None
-            ends.append(float(sandbox.forward(found[0]).loss.detach()) / level.factors[0])
-    return SumTrial(updates=UPDATES, before=first / level.factors[0], after=ends[0], after_mean=ends[1])
+            ends.append(float(sandbox.forward(found[0]).loss.detach()) * whole / level.factors[0])
+    return SumTrial(updates=UPDATES, before=before, after=ends[0], after_mean=ends[1])

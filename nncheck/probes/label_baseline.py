@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from nncheck import batch as batches
+from nncheck.label_luck import all_targets, drawn_anew, error_of_constant, rows_of, unusual_target
 from nncheck.levels import best_constant
 from nncheck.lineage import Node, back_through_moves
 from nncheck.losses import (
     CLASSIFICATION,
     LossCall,
     classes,
-    elements,
+    floor,
     per_element,
     place_of,
     soft_targets,
@@ -41,6 +42,9 @@ NEAR = 1.05
 FAR = 1.25
 # Longer biases are not simulated or written out; a table of shares stays readable.
 WIDEST = 1_000
+# Tensors of data that the first layers are given, at most.
+INPUTS = 4
+BINARY = ("bce", "bce-with-logits")
 _HEADS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
@@ -50,8 +54,10 @@ class LabelBaseline:
 
     labels: targets used. several: more than one prediction a sample. distinct, largest_label, rarest: of class labels, with
     the count of the rarest that was seen. mixed_order: whether batches hold more than one label, as a shuffled loader's do.
-    loss, error: of the first batch, and of the constant's per-label losses (standard error). constant: its loss;
-    here: the same on the first batch's labels only.
+    unusual: why nobody sets the bias by these targets ("reconstruction", "language model", "soft targets"); "" otherwise.
+    loss: of the first batch. drawn: the same outputs' loss if their labels were drawn from all that were seen (NaN if unknown).
+    constant: the best constant's loss for all labels, and error: its standard error; here: for the first batch's labels only.
+    lowest: what perfect predictions would reach on the first batch.
     zero: the loss of the output zero. bias: the outputs of the best constant. shares: of labels, or rates, or means.
     now: the mean outputs of the first batch. spread: of the outputs over samples. deviation: of the targets.
     head: where the output layer is made; head_name, head_has_bias, head_type.
@@ -68,7 +74,10 @@ class LabelBaseline:
     largest_label: int
     rarest: int
     mixed_order: bool
+    unusual: str
     loss: float
+    drawn: float
+    lowest: float
     error: float
     constant: float
     here: float
@@ -102,7 +111,7 @@ def spelled(name: str) -> str:
 
 _NOTHING = LabelBaseline(
     kind="", place=None, options="", labels=0, several=False, classes=1, distinct=0, largest_label=-1, rarest=0, mixed_order=False,
-    loss=math.nan, error=0.0, constant=math.nan, here=math.nan,
+    unusual="", loss=math.nan, drawn=math.nan, lowest=0.0, error=0.0, constant=math.nan, here=math.nan,
     zero=math.nan, bias=(), shares=(), now=(), spread=0.0, head=None, head_name="",
     head_type="", head_has_bias=False, updates=None,
 )  # fmt: skip
@@ -112,8 +121,11 @@ _NOTHING = LabelBaseline(
 def label_baseline(sandbox: Sandbox) -> LabelBaseline:
     """One forward pass to see the loss and the output layer; the labels of further batches need none."""
     heads: dict[Node, tuple[str, nn.Module, Tensor]] = {}
+    data: list[Tensor] = []
 
     def see(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if len(data) < INPUTS:
+            data.extend(t for t in inputs if isinstance(t, Tensor) and not t.requires_grad)
         if isinstance(module, _HEADS) and inputs and isinstance(output, Tensor) and output.grad_fn is not None:
             heads[output.grad_fn] = (name, module, inputs[0].detach())
 
@@ -126,17 +138,21 @@ def label_baseline(sandbox: Sandbox) -> LabelBaseline:
         # BCE's bias is set before its sigmoid.
         also = ("Sigmoid",) if call.kind == "bce" else ()
         own = next((heads[node] for node in back_through_moves(call.input.grad_fn, also) if node in heads), None)
-        target = _targets(sandbox, call)
+        target = all_targets(sandbox, call, LABELS, BATCHES)
         found = best_constant(call, target)
         if found is None:
             return _NOTHING
         bias, constant = found
         # The loss of the first batch against the constant's on the same labels, so that both see the same luck of the draw.
-        here, error = _at(call, bias)
+        here = _at(call, bias)
         with torch.no_grad():
             first = per_element(call)
-            zero = per_element(dataclasses.replace(call, input=uninformed(call)))
-        outputs = _rows(call)
+            blank = uninformed(call)
+            zero = drawn_anew(call, target, blank)
+            if math.isnan(zero):
+                zero = per_element(dataclasses.replace(call, input=blank))
+            bottom = floor(dataclasses.replace(call, options={**call.options, "reduction": "mean"}))
+        outputs = rows_of(call)
         labels = _labels(call, target)
         counts = torch.bincount(labels, minlength=1) if labels is not None and len(labels) else None
         seen = counts[counts > 0] if counts is not None else None
@@ -156,8 +172,11 @@ def label_baseline(sandbox: Sandbox) -> LabelBaseline:
             largest_label=int(labels.max()) if labels is not None and len(labels) else -1,
             rarest=int(seen.min()) if seen is not None and len(seen) else 0,
             mixed_order=labels is not None and _mixed(labels, batches.size(batch)),
+            unusual=unusual_target(sandbox, call, data),
             loss=first,
-            error=error,
+            drawn=drawn_anew(call, target),
+            lowest=bottom[0] if bottom is not None else 0.0,
+            error=error_of_constant(call, target, bias) if call.kind in (*CLASSIFICATION, *BINARY) else 0.0,
             constant=constant,
             here=here,
             zero=zero,
@@ -171,36 +190,6 @@ def label_baseline(sandbox: Sandbox) -> LabelBaseline:
             head_has_bias=getattr(module, "bias", None) is not None,
             updates=_updates(sandbox, call, target, constant, own) if own and first > FAR * constant else None,
         )
-
-
-def _targets(sandbox: Sandbox, call: LossCall) -> Tensor:
-    """The loss's targets of enough batches: the first batch's own, joined by those of further batches where the loss is
-    seen to take the batch's target as it is."""
-    own = call.target.detach()
-    given = batches.split(sandbox.feed.first)[1]
-    if not isinstance(given, Tensor) or given.numel() != own.numel() or not own.ndim:
-        return own
-    if not torch.equal(given.flatten().to(own.dtype), own.flatten()):
-        return own
-    per_batch = max(1, own.numel())
-    wanted = min(BATCHES, math.ceil(LABELS / per_batch))
-    joined = [own]
-    for batch in sandbox.feed.take(wanted)[1:]:
-        more = batches.split(batch)[1]
-        if isinstance(more, Tensor) and more.ndim and more.numel():
-            try:
-                joined.append(more.to(own.dtype).reshape(-1, *own.shape[1:]))
-            except RuntimeError:
-                return own
-    return torch.cat(joined)
-
-
-def _rows(call: LossCall) -> Tensor:
-    """The outputs as (predictions, classes or columns)."""
-    input = call.input.detach().double()
-    if call.kind in CLASSIFICATION and input.ndim > 1:
-        return input.movedim(1, -1).reshape(-1, classes(call))
-    return input if input.ndim == 2 and call.target.ndim == 2 else input.reshape(-1, 1)
 
 
 def _labels(call: LossCall, target: Tensor) -> Tensor | None:
@@ -228,16 +217,13 @@ def _shares(call: LossCall, target: Tensor, counts: Tensor | None) -> tuple[floa
     return tuple(shares.tolist()) if shares.numel() <= WIDEST else ()
 
 
-def _at(call: LossCall, bias: Tensor) -> tuple[float, float]:
-    """(mean, standard error) of the losses of the call's own targets at a constant output."""
+def _at(call: LossCall, bias: Tensor) -> float:
+    """The mean loss of the call's own targets at a constant output; NaN where it does not fit."""
     with torch.no_grad():
         constant = _expanded(call, bias)
         if constant is None:
-            return math.nan, 0.0
-        values, weights = elements(dataclasses.replace(call, input=constant))
-        values, weights = values.double(), weights.double()
-        mean = (values * weights).sum() / weights.sum()
-        return float(mean), float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+            return math.nan
+        return per_element(dataclasses.replace(call, input=constant))
 
 
 def _expanded(call: LossCall, bias: Tensor) -> Tensor | None:
@@ -258,7 +244,7 @@ def _updates(
 
     No pass of the model: its other layers stay, and all samples are taken to have the mean input.
     """
-    start = _rows(call).mean(0).float()
+    start = rows_of(call).mean(0).float()
     if len(start) > WIDEST or call.kind == "bce":
         return None
     features = torch.zeros(1, device=start.device)

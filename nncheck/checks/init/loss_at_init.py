@@ -12,7 +12,8 @@ How to fix
     Scale the named layer's weights to a standard deviation near 1/sqrt(fan-in), e.g. with `reset_parameters()`, or scale the
     input; give the loss what it expects; divide by the number of predictions that count; match the head to the classes.
 Known limits
-    Losses written by hand have no known value and are skipped. A model that was trained before is not judged by its value.
+    Losses written by hand have no known value and are skipped; contrastive losses, whose classes are the batch's own samples,
+    too. A model that was trained before, or whose output layer is frozen, is not judged by its value.
     Regression is judged only when it starts far above the loss of the output zero.
 Source
     Karpathy, "A Recipe for Training Neural Networks" (2019): "verify loss @ init"; CS231n notes on sanity checks.
@@ -46,8 +47,8 @@ REGRESSION = ("mse", "l1", "smooth-l1", "huber", "poisson-nll", "gaussian-nll")
 LARGE_SPREAD = 1.5
 # A classifier must know labels to come below this share of what the best constant reaches.
 KNOWING = 0.5
-# Scores of contrastive losses: unit vectors over a temperature of 0.07 spread by 14/sqrt(d); not normalised, by sqrt(d).
-CONTRASTIVE_SPREAD = 5.0
+# More of a loss's inputs than this at their bounds exactly: they are clipped, and what is clipped has no gradient.
+CLIPPED = 0.1
 # Scores that differ by class in the same way for every sample come from the bias.
 FROM_BIAS = 0.7
 _CLOSED_FORM = {
@@ -81,7 +82,8 @@ def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline) 
     if not connected:
         return skipped("no loss of torch's is connected to the model")
     for level in connected:
-        found = reduction_fault(start, level) or (None if start.trained else _value(start, level))
+        known = not start.trained and not level.in_batch
+        found = reduction_fault(start, level) or (_value(start, level) if known else None)
         if found is not None:
             return found
     found = wrong_classes(connected[0], labels)
@@ -91,7 +93,13 @@ def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline) 
         return skipped(
             f"the model was trained before ({start.trained}): its loss of {start.final[0]:.4g} says nothing of its start"
         )
-    return _passed(start, connected[0])
+    judged = [level for level in connected if not level.in_batch]
+    if not judged:
+        return skipped(
+            f"the classes of {connected[0].kind} are the batch's own samples (a contrastive loss of {connected[0].loss:.4g}): how "
+            "alike they are before training depends on the encoder and the temperature, not on chance"
+        )
+    return _passed(start, judged[0])
 
 
 def _value(start: InitialLoss, level: StartingLoss) -> Verdict | None:
@@ -104,10 +112,7 @@ def _value(start: InitialLoss, level: StartingLoss) -> Verdict | None:
     excess = level.loss - level.expected
     least = level.expected if level.constant is None else min(level.expected, level.constant)
     if excess > warn + 3 * level.error:
-        scaled = level.in_batch or (start.normalised and not _large(start))
-        if scaled and level.spread < CONTRASTIVE_SPREAD:
-            return None
-        if start.normalised and not _large(start) and not level.in_batch:
+        if start.normalised and not _large(start):
             return None  # a scale on cosines is a choice (ArcFace, s = 64)
         # Scores that are too large make the losses themselves uncertain; a layer that explains them settles it.
         certain = excess > fail + (0 if _large(start) else 3 * level.error)
@@ -150,6 +155,7 @@ def _too_high(start: InitialLoss, level: StartingLoss, excess: float, certain: b
         causes=causes,
         remedies=remedies,
         exhibits=_pictures(start, level),
+        follows=("saturation", "gradient-flow") if level.clipped > CLIPPED else (),
     )
 
 

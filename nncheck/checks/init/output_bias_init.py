@@ -32,9 +32,14 @@ GAP, ERRORS = 0.5, 3.0
 # A gap of a few hundredths of a nat is gone after a few updates, whatever its share of a small constant.
 LEAST_GAP = 0.1
 # Regression: initial loss over the loss of the best constant (numerics 5.2: R0 = E[y^2]/Var > 4). |y| grows with the root.
-R0 = {"mse": 4.0, "l1": 2.0, "smooth-l1": 2.0, "huber": 2.0}
+# Counts: what is left above perfect rates is the deviance, which is to Poisson what the square is to MSE.
+R0 = {"mse": 4.0, "l1": 2.0, "smooth-l1": 2.0, "huber": 2.0, "poisson-nll": 4.0}
 # Most of the initial loss must be the targets' own, or else it is the outputs that are too large (loss-at-init).
 OWN_SHARE = 0.5
+_UNUSUAL = {
+    "reconstruction": "the target is what the model is given: a reconstruction has no labels to be frequent or rare",
+    "soft targets": "the targets are probabilities, not labels: their mean is no frequency",
+}
 # Unigram shares need this many tokens for each class seen.
 TOKENS_EACH = 20
 
@@ -45,11 +50,13 @@ TOKENS_EACH = 20
     consequence_of=("loss-broadcast", "batch-mixing", "loss-at-init", "double-softmax", "unused-parameters"),
 )
 def output_bias_init(labels: LabelBaseline, start: InitialLoss) -> Verdict:
-    """Judge the loss of the first batch against the best constant for its labels."""
+    """Judge the outputs of the first batch against the best constant, both for all labels seen."""
     if not labels.kind:
         return skipped("no loss was called whose best constant prediction is known")
     if start.trained:
         return skipped(f"the model was trained before ({start.trained})")
+    if labels.unusual in _UNUSUAL:
+        return skipped(_UNUSUAL[labels.unusual])
     if not math.isfinite(labels.here) or not math.isfinite(labels.loss):
         return skipped("the best constant does not fit the shape of the output")
     if labels.classes > 1 and labels.labels < TOKENS_EACH * labels.distinct and labels.several:
@@ -64,24 +71,46 @@ def output_bias_init(labels: LabelBaseline, start: InitialLoss) -> Verdict:
         return _regression(labels)
     if labels.classes >= 2 * max(1, labels.distinct) and not labels.several:
         return _passed(labels)  # classes that never occur: the head is too wide (loss-at-init)
-    gap = labels.loss - labels.here
-    own = labels.zero - labels.here
-    error = ERRORS * labels.error
-    if gap <= max(GAP * abs(labels.here), error, LEAST_GAP) or own < OWN_SHARE * gap:
+    if labels.unusual:
+        return _passed(
+            labels
+        )  # language models customarily have no output bias, and learn the frequencies within a hundred steps
+    gap = _gap(labels)
+    own = labels.zero - labels.constant
+    if gap <= _allowed(labels) or own < OWN_SHARE * gap:
         return _passed(labels)
     return _warn(labels, f"{_what(labels)}: the loss starts {gap:.3g} above the best constant")
 
 
+def _gap(labels: LabelBaseline) -> float:
+    """How far the loss lies above the constant's, both for all labels. Outputs that know their labels count by what they reach."""
+    return min(labels.loss, labels.drawn if math.isfinite(labels.drawn) else labels.loss) - labels.constant
+
+
+def _allowed(labels: LabelBaseline) -> float:
+    return max(GAP * abs(labels.constant), LEAST_GAP, ERRORS * labels.error)
+
+
 def _regression(labels: LabelBaseline) -> Verdict:
-    if labels.here <= 0:
+    reach = labels.here - labels.lowest
+    if reach <= 0:
         return skipped("the targets do not vary")
-    ratio = labels.loss / labels.here
-    own = labels.zero / labels.here
+    ratio = _times(labels)
+    own = (labels.zero - labels.lowest) / reach
     if ratio <= R0[labels.kind] or own <= R0[labels.kind]:
         return _passed(labels)
     return _warn(
         labels, f"the targets are centred at {_numbers_text(labels.shares)}, the outputs at {_numbers_text(labels.now)}"
     )
+
+
+def _times(labels: LabelBaseline) -> float:
+    return (labels.loss - labels.lowest) / (labels.here - labels.lowest)
+
+
+def _best(labels: LabelBaseline) -> float:
+    """The constant's loss: for regression on the first batch's own targets, since outliers differ from batch to batch."""
+    return labels.here if labels.kind in R0 else labels.constant
 
 
 def _what(labels: LabelBaseline) -> str:
@@ -97,9 +126,12 @@ def _numbers_text(values: tuple[float, ...]) -> str:
 
 
 def _measured(labels: LabelBaseline) -> str:
-    text = f"{labels.kind} starts at {labels.loss:.4g}; the best constant for these labels gives {labels.here:.4g}"
-    if labels.kind in R0 and labels.here > 0:
-        text += f" ({labels.loss / labels.here:.3g} times as much)"
+    text = f"{labels.kind} starts at {labels.loss:.4g}; the best constant for these labels gives {_best(labels):.4g}"
+    if labels.kind in R0 and labels.here > labels.lowest:
+        what = " times as much above perfect predictions" if labels.lowest else " times as much"
+        text += f" ({_times(labels):.3g}{what})"
+    if labels.unusual == "language model":
+        text += ", the entropy of the tokens' frequencies"
     text += f"; from {labels.labels} labels"
     if labels.updates:
         more = "more than " if labels.updates >= MOST_UPDATES else ""
@@ -113,12 +145,16 @@ def _passed(labels: LabelBaseline) -> Verdict:
 
 def _expected(labels: LabelBaseline) -> str:
     if labels.kind in R0:
-        return f"at most {R0[labels.kind]:g} times the best constant's loss of {labels.here:.4g}"
-    return f"at most {labels.here + max(GAP * abs(labels.here), LEAST_GAP, ERRORS * labels.error):.4g}"
+        most = labels.lowest + R0[labels.kind] * (labels.here - labels.lowest)
+        above = " above perfect predictions" if labels.lowest else ""
+        return f"at most {most:.4g}: {R0[labels.kind]:g} times the best constant's loss{above}"
+    if labels.unusual:
+        return f"{labels.constant:.4g} after the first updates; a language model's output needs no bias"
+    return f"at most {labels.constant + _allowed(labels):.4g}"
 
 
 def _figures(labels: LabelBaseline) -> dict[str, float]:
-    found = {"loss": labels.loss, "constant": labels.here, "labels": float(labels.labels)}
+    found = {"loss": labels.loss, "constant": _best(labels), "labels": float(labels.labels)}
     return found | ({"updates": float(labels.updates)} if labels.updates is not None else {})
 
 
@@ -170,9 +206,9 @@ def _pictures(labels: LabelBaseline) -> tuple[Bars | Table, ...]:
     rows = [
         ("at initialisation", f"{labels.loss:.4g}"),
         ("output zero", f"{labels.zero:.4g}"),
-        ("best constant", f"{labels.here:.4g}"),
+        ("best constant", f"{_best(labels):.4g}"),
     ]
-    table = Table(title="Loss on the labels of the first batch", columns=("", labels.kind), rows=tuple(rows))
+    table = Table(title="Loss before any update", columns=("", labels.kind), rows=tuple(rows))
     if not labels.shares or len(labels.shares) > 40 or len(labels.shares) < 2:
         return (table,)
     bars = Bars(

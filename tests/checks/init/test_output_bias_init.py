@@ -12,12 +12,14 @@ from nncheck.verdict import Place, Status
 
 LABELS = LabelBaseline(
     kind="cross-entropy", place=Place(name="cross_entropy"), options="", labels=2000, several=False, classes=10, distinct=10,
-    largest_label=9, rarest=150, mixed_order=True, loss=2.35, error=0.02, constant=2.3, here=2.3, zero=math.log(10),
+    largest_label=9, rarest=150, mixed_order=True, unusual="", loss=2.35, drawn=2.35, lowest=0.0,
+    error=0.02, constant=2.3, here=2.3, zero=math.log(10),
     bias=(-2.3,) * 10, shares=(0.1,) * 10, now=(0.0,) * 10, spread=0.2, head=Place(name="head", file="model.py", line=3),
     head_name="blocks.0.head", head_type="Linear", head_has_bias=True, updates=None,
 )  # fmt: skip
 RARE = dataclasses.replace(
-    LABELS, kind="bce-with-logits", classes=1, distinct=0, largest_label=-1, loss=0.69, zero=0.6931, here=0.2, constant=0.2,
+    LABELS, kind="bce-with-logits", classes=1,
+    distinct=0, largest_label=-1, loss=0.69, drawn=0.69, zero=0.6931, here=0.2, constant=0.2,
     bias=(-2.944,), shares=(0.05,), now=(0.01,), updates=77,
 )  # fmt: skip
 FAR = dataclasses.replace(RARE, kind="mse", loss=26.0, zero=26.0, here=1.0, constant=1.0, bias=(5.0,), shares=(5.0,))
@@ -36,10 +38,16 @@ def _status(base: LabelBaseline, /, **changes: object) -> Status:
     ("changes", "status"),
     [
         ({}, Status.WARN),
-        ({"here": 0.47}, Status.PASS),  # 0.22 is less than half of 0.47
-        ({"here": 0.45, "error": 0.01}, Status.WARN),
+        ({"constant": 0.47}, Status.PASS),  # 0.22 is less than half of 0.47
+        ({"constant": 0.45, "error": 0.01}, Status.WARN),
+        ({"here": 0.5}, Status.WARN),  # a first batch with many positives
+        ({"loss": 0.21}, Status.PASS),  # the outputs know their labels
+        ({"drawn": 0.21}, Status.PASS),  # the outputs suit the labels of other batches
+        ({"drawn": math.nan}, Status.WARN),
+        ({"unusual": "reconstruction"}, Status.SKIP),
+        ({"unusual": "soft targets"}, Status.SKIP),
         ({"error": 0.17}, Status.PASS),  # within three standard errors
-        ({"loss": 0.29, "zero": 0.29, "error": 0.01}, Status.PASS),  # less than 0.1 of a nat
+        ({"loss": 0.29, "drawn": 0.29, "zero": 0.29, "error": 0.01}, Status.PASS),  # less than 0.1 of a nat
         ({"zero": 0.3}, Status.PASS),  # most of the gap is not the bias's
         ({"head": None}, Status.PASS),
         ({"loss": 0.2}, Status.PASS),
@@ -55,12 +63,13 @@ def test_rare_events(changes: dict[str, object], status: Status) -> None:
     ("changes", "status"),
     [
         ({}, Status.PASS),
-        ({"here": 1.0}, Status.WARN),
-        ({"here": 1.0, "distinct": 1}, Status.SKIP),
-        ({"here": 1.0, "mixed_order": False}, Status.SKIP),
-        ({"here": 1.0, "several": True, "labels": 199}, Status.SKIP),
-        ({"here": 1.0, "several": True, "labels": 201}, Status.WARN),
-        ({"here": 1.0, "distinct": 5}, Status.PASS),  # the head is too wide
+        ({"constant": 1.0}, Status.WARN),
+        ({"constant": 1.0, "unusual": "language model"}, Status.PASS),
+        ({"constant": 1.0, "distinct": 1}, Status.SKIP),
+        ({"constant": 1.0, "mixed_order": False}, Status.SKIP),
+        ({"constant": 1.0, "several": True, "labels": 199}, Status.SKIP),
+        ({"constant": 1.0, "several": True, "labels": 201}, Status.WARN),
+        ({"constant": 1.0, "distinct": 5}, Status.PASS),  # the head is too wide
     ],
 )
 def test_classes(changes: dict[str, object], status: Status) -> None:
@@ -77,6 +86,10 @@ def test_classes(changes: dict[str, object], status: Status) -> None:
         ({"kind": "l1", "loss": 2.1}, Status.WARN),
         ({"kind": "l1", "loss": 1.9}, Status.PASS),
         ({"here": 0.0}, Status.SKIP),
+        # counts: what counts is how far each lies above perfect rates
+        ({"kind": "poisson-nll"}, Status.WARN),
+        ({"kind": "poisson-nll", "here": 1.0, "lowest": 0.5, "loss": 2.4, "zero": 2.4}, Status.PASS),
+        ({"kind": "poisson-nll", "here": -40.0, "lowest": -41.0, "loss": -30.0, "zero": -30.0}, Status.WARN),
     ],
 )
 def test_targets_far_from_zero(changes: dict[str, object], status: Status) -> None:
