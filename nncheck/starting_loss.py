@@ -203,7 +203,7 @@ def _scores(call: LossCall) -> dict[str, Any]:
         if bool(kept.any()):
             right = float((rows.argmax(-1)[kept] == labels[kept]).float().mean())
             commonest = float(torch.bincount(labels[kept].long()).max()) / float(kept.sum())
-        in_batch = call.kind == "cross-entropy" and not soft_targets(call) and _by_position(labels, rows.size(-1))
+        in_batch = call.kind == "cross-entropy" and not soft_targets(call) and by_position(labels, rows.size(-1))
     else:
         spread = float(input.std(correction=0))
         offset = abs(float(input.mean()))
@@ -229,7 +229,7 @@ def _scores(call: LossCall) -> dict[str, Any]:
     }
 
 
-def _by_position(labels: Tensor, count: int) -> bool:
+def by_position(labels: Tensor, count: int) -> bool:
     """Whether labels say which sample of the batch belongs to which: each row has its own, or the right one stands first."""
     rows = len(labels)
     if rows < 3 or count < 3:
@@ -237,7 +237,9 @@ def _by_position(labels: Tensor, count: int) -> bool:
     if bool((labels == 0).all()):
         return True
     steps = labels.diff()
-    if count == rows and int(labels.sort().values.diff().min()) > 0:  # a permutation: arange, or every sample's second view
+    if (
+        count == rows and int(labels.sort().values.diff().min()) > 0
+    ):  # a permutation: arange, or every sample's second view
         return rows > 4 or bool((steps == 1).all())
     # Arange into a longer list (other devices, hard negatives), or with each row's own column left out: one jump.
     regular = bool((steps == steps[0]).all()) and int(steps[0]) > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +110,9 @@ def initial_loss(sandbox: Sandbox) -> InitialLoss:
         normalised=watcher.normalised,
         trained=trained,
         shuffled=_shuffled(sandbox) if low and not trained else None,
-        summed=_try_sum(sandbox, levels[0]) if len(levels) == 1 and is_sum(levels[0]) and not adaptive else None,
+        summed=_try_sum(sandbox, levels[0], final[0])
+        if len(levels) == 1 and is_sum(levels[0]) and not adaptive
+        else None,
         adaptive=adaptive,
     )
 
@@ -163,29 +164,26 @@ def is_sum(level: StartingLoss) -> bool:
     )
 
 
-def _try_sum(sandbox: Sandbox, level: StartingLoss) -> SumTrial | None:
+def _try_sum(sandbox: Sandbox, level: StartingLoss, first: float) -> SumTrial | None:
     """Take a few updates with the user's optimizer, as they are and with the gradient of the mean; None if it wants a closure.
 
-    On parts of the batches, with the loss scaled up to what the whole batch's sum would be.
+    Updates are taken on parts of the batches, with the loss scaled up to what the whole batch's sum would be; the loss before
+    and after is that of the whole first batch.
     """
     ends = []
     found = micro_batches(sandbox, UPDATES)
     if not found:
         return None
     whole = batches.size(sandbox.feed.first) / max(1, batches.size(found[0]))
-    before = math.nan
     for scale in (whole, whole / level.factors[0]):
         with sandbox.trial():
             for index in range(UPDATES):
                 batch = found[index % len(found)]
                 sandbox.optimizer.zero_grad()
-                loss = sandbox.forward(batch, index=index).loss
-                if not index:
-                    before = float(loss.detach()) * whole / level.factors[0]
-                sandbox.backward(loss * scale, batch)
+                sandbox.backward(sandbox.forward(batch, index=index).loss * scale, batch)
                 try:
                     sandbox.optimizer.step()
                 except TypeError:  # it wants a closure
                     return None
-            ends.append(float(sandbox.forward(found[0]).loss.detach()) * whole / level.factors[0])
-    return SumTrial(updates=UPDATES, before=before, after=ends[0], after_mean=ends[1])
+            ends.append(float(sandbox.forward(sandbox.feed.first).loss.detach()) / level.factors[0])
+    return SumTrial(updates=UPDATES, before=first / level.factors[0], after=ends[0], after_mean=ends[1])

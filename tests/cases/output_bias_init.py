@@ -56,6 +56,36 @@ def fixed() -> Recipe:
     return _rare(bias=-2.92)
 
 
+def _rebuilt() -> Recipe:
+    """An autoencoder of sparse binary pixels."""
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 8, (512,), generator=generator)
+    x = (torch.rand(8, 32, generator=generator) < 0.1).float()[codes]
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 32))
+    loader = DataLoader(TensorDataset(x, x), batch_size=64, shuffle=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    return Recipe(model=model, train_loader=loader, loss_fn=nn.BCEWithLogitsLoss(), optimizer=optimizer)
+
+
+def _counts() -> Recipe:
+    """Counts with a mean of about 1.6."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(512, 8, generator=generator)
+    y = torch.poisson(torch.exp(0.3 + x[:, 0] / 2), generator=generator)
+    torch.manual_seed(0)
+    model = Detector()
+    loader = DataLoader(TensorDataset(x, y), batch_size=64, shuffle=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    return Recipe(model=model, train_loader=loader, loss_fn=nn.PoissonNLLLoss(), optimizer=optimizer)
+
+
 def near_miss() -> dict[str, Recipe]:
-    """With pos_weight = (1-p)/p zero is the best bias; targets around zero need none."""
-    return {"pos_weight": _rare(pos_weight=18.0), "centred": _far(0.0), "nearly": _far(1.0)}
+    """With pos_weight = (1-p)/p zero is the best bias; targets around zero need none, nor do reconstructions and small counts."""
+    return {
+        "pos_weight": _rare(pos_weight=18.0),
+        "centred": _far(0.0),
+        "nearly": _far(1.0),
+        "rebuilt": _rebuilt(),
+        "counts": _counts(),
+    }

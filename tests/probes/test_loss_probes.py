@@ -17,6 +17,7 @@ from nncheck.probes.label_baseline import label_baseline, spelled
 from nncheck.probes.loss_inputs import loss_inputs
 from nncheck.probes.target_pairing import target_pairing
 from nncheck.sandbox import Sandbox
+from nncheck.starting_loss import by_position
 from tests.cases.loss_at_init import Classifier, recipe
 from tests.cases.loss_broadcast import tagging
 
@@ -168,3 +169,110 @@ def test_a_sum_is_tried_with_the_users_optimizer(rate: float, rises: bool) -> No
     assert trial is not None
     assert (trial.after > 1.2 * trial.before) == rises
     assert trial.after_mean < trial.before
+
+
+def _tenth(loss_fn: Loss, head: Callable[[Classifier], None] | None = None) -> Recipe:
+    """One label in ten is positive, whatever the first batch holds."""
+    made = recipe(head, loss_fn, classes=1)
+    x, y = torch.randn(1280, 10), torch.arange(1280) % 10
+    order = torch.cat([torch.arange(0, 320, 10), torch.arange(1280)[torch.arange(1280) % 10 != 0][:32]])
+    rest = torch.tensor(sorted(set(range(1280)) - set(order.tolist())))
+    order = torch.cat([order, rest])
+    return dataclasses.replace(made, train_loader=DataLoader(TensorDataset(x[order], y[order]), batch_size=64))
+
+
+def _is_zero(z: Tensor, y: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(z.squeeze(1), (y == 0).float())
+
+
+def test_the_constant_is_that_of_all_labels_also_where_the_loss_translates_them() -> None:
+    labels = label_baseline(_sandbox(_tenth(_is_zero, _zero)))
+    entropy = -0.1 * math.log(0.1) - 0.9 * math.log(0.9)
+    assert labels.labels == 1280
+    assert labels.constant == pytest.approx(entropy, abs=1e-6)
+    assert labels.here > labels.constant + 0.5  # half of the first batch is positive
+    assert labels.drawn == pytest.approx(math.log(2), abs=1e-6)
+    spread = math.log(9) * 0.3  # standard deviation of a rate of 0.1, times the difference of the two losses
+    assert labels.error == pytest.approx(spread / math.sqrt(1280), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "loss_fn",
+    [
+        nn.CrossEntropyLoss(),
+        nn.CrossEntropyLoss(weight=torch.arange(1.0, 6.0), label_smoothing=0.1),
+        lambda z, y: F.nll_loss(z.log_softmax(1), y),
+        lambda z, y: F.binary_cross_entropy(z.sigmoid(), F.one_hot(y, 5).float()),
+        lambda z, y: F.binary_cross_entropy_with_logits(z, F.one_hot(y, 5).float(), pos_weight=torch.full((5,), 4.0)),
+    ],
+)
+def test_with_one_output_for_all_drawn_labels_cost_what_labels_cost(loss_fn: Loss) -> None:
+    def constant(model: Classifier) -> None:
+        nn.init.zeros_(model.head.weight)
+
+    made = recipe(constant, loss_fn)
+    x, y = made.train_loader.dataset.tensors
+    whole = dataclasses.replace(made, train_loader=DataLoader(TensorDataset(x, y), batch_size=640))
+    assert label_baseline(_sandbox(whole)).drawn == pytest.approx(label_baseline(_sandbox(whole)).loss, rel=1e-5)
+
+
+def test_targets_that_are_no_labels_are_told() -> None:
+    binary = (torch.rand(128, 10) < 0.1).float()
+    head = nn.Sequential(nn.Linear(10, 4), nn.Linear(4, 10))
+    same = DataLoader(TensorDataset(binary, binary), batch_size=32)
+    shifted = DataLoader(TensorDataset(binary * 3 - 1, binary), batch_size=32)
+    other = DataLoader(TensorDataset(torch.randn(128, 10), binary), batch_size=32)
+    soft = DataLoader(TensorDataset(torch.randn(128, 10), binary * 0.9), batch_size=32)
+    wanted = {same: "reconstruction", shifted: "reconstruction", other: "", soft: "soft targets"}
+    for loader, unusual in wanted.items():
+        made = Recipe(model=head, train_loader=loader, loss_fn=nn.BCEWithLogitsLoss())
+        assert label_baseline(_sandbox(made)).unusual == unusual
+
+
+@pytest.mark.parametrize(("symbols", "unusual"), [(30, "language model"), (400, "")])
+def test_classes_that_are_the_models_own_symbols_make_a_language_model(symbols: int, unusual: str) -> None:
+    model = nn.Sequential(nn.Embedding(symbols, 8), nn.Linear(8, 28))
+    tokens = torch.randint(0, 28, (64, 12))
+    made = Recipe(
+        model=model,
+        train_loader=DataLoader(TensorDataset(tokens, tokens.roll(-1, 1)), batch_size=16),
+        loss_fn=lambda z, y: F.cross_entropy(z.flatten(0, 1), y.flatten()),
+    )
+    assert label_baseline(_sandbox(made)).unusual == unusual
+
+
+@pytest.mark.parametrize(
+    ("labels", "count", "expected"),
+    [
+        (torch.arange(8), 8, True),
+        ((torch.arange(8) + 4) % 8, 8, True),  # second views come after all first ones
+        (torch.arange(8) ^ 1, 8, True),  # or between them
+        (torch.cat([torch.arange(3, 7), torch.arange(4)]), 7, True),  # each row's own column left out
+        (torch.arange(8) * 2, 20, True),  # one hard negative for each, and another device's
+        (torch.zeros(8, dtype=torch.long), 65, True),  # the right one first, then a queue
+        (torch.tensor([3, 1, 4, 1, 5, 2, 6, 5]), 8, False),
+        (torch.tensor([7, 3, 9, 0, 5]), 10, False),
+        (torch.tensor([0, 1, 0, 1, 1, 0]), 2, False),
+    ],
+)
+def test_contrastive_labels_are_told_by_their_order(labels: Tensor, count: int, expected: bool) -> None:
+    assert by_position(labels, count) == expected
+
+
+def test_a_frozen_output_layer_was_learned_elsewhere() -> None:
+    def frozen(model: Classifier) -> None:
+        model.head.requires_grad_(False)
+
+    def body(model: Classifier) -> None:
+        model.body.requires_grad_(False)
+
+    assert "`head.weight`" in initial_loss(_sandbox(recipe(frozen))).trained
+    assert initial_loss(_sandbox(recipe(body))).trained == ""
+
+
+def test_the_trial_of_a_sum_takes_quarter_batches() -> None:
+    made = recipe(loss_fn=nn.CrossEntropyLoss(reduction="sum"))
+    sandbox = _sandbox(dataclasses.replace(made, optimizer=torch.optim.SGD(made.model.parameters(), lr=1e-3)))
+    assert initial_loss(sandbox).summed is not None
+    # 4 forward passes of whole batches, and twice 8 updates with a quarter and a forward pass of the whole
+    assert sandbox.meter.train_steps == pytest.approx((4 + 2 * (8 * 3 / 4 + 1)) / 3)

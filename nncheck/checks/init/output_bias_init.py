@@ -32,8 +32,9 @@ GAP, ERRORS = 0.5, 3.0
 # A gap of a few hundredths of a nat is gone after a few updates, whatever its share of a small constant.
 LEAST_GAP = 0.1
 # Regression: initial loss over the loss of the best constant (numerics 5.2: R0 = E[y^2]/Var > 4). |y| grows with the root.
-# Counts: what is left above perfect rates is the deviance, which is to Poisson what the square is to MSE.
-R0 = {"mse": 4.0, "l1": 2.0, "smooth-l1": 2.0, "huber": 2.0, "poisson-nll": 4.0}
+# Counts are judged by their deviance, what is left above perfect rates, which is to Poisson what the square is to MSE. A mean of
+# 9 gives 24; its log-rate lies as far from zero as the log-odds of one positive in ten.
+R0 = {"mse": 4.0, "l1": 2.0, "smooth-l1": 2.0, "huber": 2.0, "poisson-nll": 25.0}
 # Most of the initial loss must be the targets' own, or else it is the outputs that are too large (loss-at-init).
 OWN_SHARE = 0.5
 _UNUSUAL = {
@@ -99,6 +100,13 @@ def _regression(labels: LabelBaseline) -> Verdict:
     own = (labels.zero - labels.lowest) / reach
     if ratio <= R0[labels.kind] or own <= R0[labels.kind]:
         return _passed(labels)
+    if labels.kind == "poisson-nll":
+        best = _numbers_text(labels.bias)
+        return _warn(
+            labels,
+            f"the counts average {_numbers_text(labels.shares)}, which takes an output of {best}; "
+            f"it starts at {_numbers_text(labels.now)}",
+        )
     return _warn(
         labels, f"the targets are centred at {_numbers_text(labels.shares)}, the outputs at {_numbers_text(labels.now)}"
     )
@@ -192,7 +200,7 @@ def _remedies(labels: LabelBaseline) -> tuple[Remedy, ...]:
         found.append(Remedy(text=f"`{labels.head_name}` has no bias: give it one, and set it{saved}", code=code))
     else:
         found.append(Remedy(text=f"set the output bias to the best constant{saved}", code=code))
-    if labels.kind in R0:
+    if labels.kind in R0 and labels.kind != "poisson-nll":
         found.append(Remedy(text="or standardise the targets", code="target = (target - mean) / std"))
     return tuple(found)
 
