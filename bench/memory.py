@@ -19,10 +19,10 @@ from nncheck.verdict import CheckResult, Stage
 
 
 def activations() -> Setup:
-    """A network whose memory is its activations: 64 images of 64 by 64 pixels through narrow convolutions."""
+    """A network whose memory is its activations: 64 images of 64 by 64 pixels through narrow convolutions, pointwise for speed."""
     layers: list[nn.Module] = []
     for given, wide in ((3, 8), (8, 8), (8, 8), (8, 8)):
-        layers += [nn.Conv2d(given, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU()]
+        layers += [nn.Conv2d(given, wide, 1), nn.BatchNorm2d(wide), nn.ReLU()]
     return _setup(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)), (3, 64, 64))
 
 

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nncheck import Recipe
 from nncheck.assemble import assemble
+from nncheck.probes.activations import Activations, measure
 from nncheck.probes.input_baseline import InputBaseline, input_baseline
 from nncheck.probes.overfit import OverfitBatch, overfit
 from nncheck.probes.short_run import ShortRun, short_run
@@ -146,6 +147,39 @@ def test_an_ignored_input_is_proven() -> None:
     _, _, found = _inputs(Blind(), *_labels())
     assert not found.helps
     assert found.ignored == 0.0
+
+
+def test_a_large_network_is_trained_again_instead_of_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = _labels(1024)
+    kept, _, with_stand = _inputs(_mlp(), *given)
+    for module in ("short_run", "input_baseline"):
+        monkeypatch.setattr(f"nncheck.probes.{module}.KEPT_NUMBERS", 0)
+    short, _, found = _inputs(_mlp(), *given)
+    assert kept.checkpoint is not None
+    assert short.checkpoint is None
+    assert short.activations == kept.activations
+    assert found.helps
+    assert found.real[: len(with_stand.real)] == with_stand.real
+    assert found.permuted[: len(with_stand.permuted)] == with_stand.permuted
+
+
+def test_a_large_network_that_starts_at_zero_is_asked_after_a_few_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("short_run", "input_baseline"):
+        monkeypatch.setattr(f"nncheck.probes.{module}.KEPT_NUMBERS", 0)
+    model = _mlp()
+    nn.init.zeros_(model[3].weight)
+    nn.init.zeros_(model[3].bias)
+    _, _, found = _inputs(model, *_labels(1024))
+    assert found.helps
+
+
+def test_the_trained_network_is_measured_at_the_end_of_the_run() -> None:
+    sandbox = _sandbox(_mlp(), *_labels(), nn.CrossEntropyLoss())
+    found = short_run(sandbox)
+    assert isinstance(found.activations, Activations)
+    with sandbox.trial(start=found.checkpoint):
+        assert measure(sandbox) == found.activations
+    assert measure(sandbox) != found.activations
 
 
 def test_a_diverging_rate_leaves_no_checkpoint() -> None:
