@@ -40,6 +40,68 @@ def back_through_moves(node: Node | None, also: tuple[str, ...] = ()) -> Iterato
         node = before[0] if len(before) == 1 else None
 
 
+# What is done to scores after they were computed: scaled, masked, put side by side.
+_SHAPING = (*_MOVES, "Mul", "Div", "Neg", "MaskedFill", "Cat", "Stack", "Add", "Sub", "Where", "Expand", "Pow", "LogSoftmax")
+# What a forward pass works with; a weight that is only normalised, moved or scaled has none of these behind it.
+_LAYERS = (
+    "Addmm",
+    "Mm",
+    "Bmm",
+    "Baddbmm",
+    "Convolution",
+    "Embedding",
+    "NativeLayerNorm",
+    "NativeBatchNorm",
+    "MkldnnRnn",
+)
+_PRODUCTS = ("Mm", "Bmm", "Cdist", "EuclideanDist")
+# Nodes looked at: a handful lie between a score and its product, a few dozen behind a normalised weight.
+_FEW = 64
+
+
+def compares_activations(node: Node | None) -> bool:
+    """Whether scores are products of, or distances between, two results of layers: samples compared with samples, as in
+    contrastive and prototypical losses, not with the weights of an output layer."""
+    found = [] if node is None else [node]
+    seen: set[Node] = set()
+    while found and len(seen) < _FEW:
+        node = found.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        name = node_name(node)
+        if name.startswith(_PRODUCTS):
+            if _two_activations(node):
+                return True
+        elif name.startswith("Sum"):
+            inner = list(back_through_moves(next(iter(sources(node)), None), ("Pow", "Neg")))
+            if inner and node_name(inner[-1]).startswith(("Mul", "Sub")) and _two_activations(inner[-1]):
+                return True
+        elif name.startswith(_SHAPING):
+            found.extend(sources(node))
+    return False
+
+
+def _two_activations(node: Node) -> bool:
+    operands = sources(node)
+    return len(operands) == 2 and all(_has_layers(operand) for operand in operands)
+
+
+def _has_layers(node: Node) -> bool:
+    """Whether a layer was at work on the way to a result."""
+    found: list[Node] = [node]
+    seen: set[Node] = set()
+    while found and len(seen) < _FEW:
+        node = found.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node_name(node).startswith(_LAYERS):
+            return True
+        found.extend(sources(node))
+    return False
+
+
 class Derived:
     """Tensors that hold the given tensors' values, moved about or changed by a function of nothing else, kept by their storage.
 

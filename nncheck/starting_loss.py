@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nncheck.levels import best_constant
+from nncheck.lineage import compares_activations
 from nncheck.losses import LossCall, classes, elements, floor, place_of, soft_targets
 from nncheck.sandbox import Sandbox
 from nncheck.verdict import Place
@@ -33,7 +34,8 @@ class StartingLoss:
     is the same for all samples. clipped: the share of the inputs that are exactly the lowest or the highest of all.
     size: root mean square of the inputs. right, commonest: shares of right predictions, and of the commonest label.
     target_sums: lowest and highest sum of a soft target. target_range: extremes of the targets.
-    in_batch: whether the classes are the batch's own samples, or the right one always stands first (contrastive losses).
+    in_batch: whether samples are compared with one another: the labels are positions in the batch, or the right one always
+    stands first, or the scores are made of two results of layers (contrastive and prototypical losses).
     factors: the final loss divided by this one, for each batch.
     counts, samples: predictions and samples of each batch; kept: the share of predictions that count.
     masked: whether the user multiplies with a mask of zeros and ones.
@@ -203,7 +205,8 @@ def _scores(call: LossCall) -> dict[str, Any]:
         if bool(kept.any()):
             right = float((rows.argmax(-1)[kept] == labels[kept]).float().mean())
             commonest = float(torch.bincount(labels[kept].long()).max()) / float(kept.sum())
-        in_batch = call.kind == "cross-entropy" and not soft_targets(call) and by_position(labels, rows.size(-1))
+        ordered = call.kind == "cross-entropy" and not soft_targets(call) and by_position(labels, rows.size(-1))
+        in_batch = ordered or compares_activations(call.input.grad_fn)
     else:
         spread = float(input.std(correction=0))
         offset = abs(float(input.mean()))

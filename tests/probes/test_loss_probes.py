@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nncheck import Recipe
 from nncheck.assemble import assemble
+from nncheck.lineage import compares_activations
 from nncheck.probes.initial_loss import initial_loss
 from nncheck.probes.label_baseline import label_baseline, spelled
 from nncheck.probes.loss_inputs import loss_inputs
@@ -276,3 +277,24 @@ def test_the_trial_of_a_sum_takes_quarter_batches() -> None:
     assert initial_loss(sandbox).summed is not None
     # 4 forward passes of whole batches, and twice 8 updates with a quarter and a forward pass of the whole
     assert sandbox.meter.train_steps == pytest.approx((4 + 2 * (8 * 3 / 4 + 1)) / 3)
+
+
+@pytest.mark.parametrize(
+    ("scores", "compared"),
+    [
+        (lambda a, b, w: a @ b.t() / 0.1, True),
+        (lambda a, b, w: (a @ b.t()).masked_fill(torch.eye(6).bool(), -1e9), True),
+        (lambda a, b, w: torch.cat([(a * b).sum(1, keepdim=True), a @ w.t()], 1), True),
+        (lambda a, b, w: -((a[:, None] - b[None]) ** 2).sum(-1), True),
+        (lambda a, b, w: -(torch.cdist(a, b) ** 2), True),
+        (lambda a, b, w: a @ w.t(), False),
+        (lambda a, b, w: F.normalize(a) @ F.normalize(w).t() * 64, False),
+        (lambda a, b, w: -torch.cdist(a, w), False),
+        (lambda a, b, w: F.linear(a * b, w, w.sum(1)), False),
+        (lambda a, b, w: (a[None] @ w.t())[0].log_softmax(1), False),
+    ],
+)
+def test_samples_compared_with_samples_are_told_from_weights(scores: Callable[..., Tensor], compared: bool) -> None:
+    one, other = nn.Linear(3, 4)(torch.randn(6, 3)), nn.Linear(3, 4)(torch.randn(6, 3)).relu()
+    weight = nn.Parameter(torch.randn(5, 4))
+    assert compares_activations(scores(one, other, weight).grad_fn) == compared

@@ -12,8 +12,8 @@ How to fix
     Scale the named layer's weights to a standard deviation near 1/sqrt(fan-in), e.g. with `reset_parameters()`, or scale the
     input; give the loss what it expects; divide by the number of predictions that count; match the head to the classes.
 Known limits
-    Losses written by hand have no known value and are skipped; contrastive losses, whose classes are the batch's own samples,
-    too. A model that was trained before, or whose output layer is frozen, is not judged by its value.
+    Losses written by hand have no known value and are skipped; losses that compare samples with one another
+    (contrastive, prototypical) too. A model that was trained before, or whose output layer is frozen, is not judged by its value.
     Regression is judged only when it starts far above the loss of the output zero.
 Source
     Karpathy, "A Recipe for Training Neural Networks" (2019): "verify loss @ init"; CS231n notes on sanity checks.
@@ -96,8 +96,8 @@ def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline) 
     judged = [level for level in connected if not level.in_batch]
     if not judged:
         return skipped(
-            f"the classes of {connected[0].kind} are the batch's own samples (a contrastive loss of {connected[0].loss:.4g}): how "
-            "alike they are before training depends on the encoder and the temperature, not on chance"
+            f"the {connected[0].kind} of {connected[0].loss:.4g} compares samples with one another: how alike they are before "
+            "training depends on the encoder and the temperature, not on chance"
         )
     return _passed(start, judged[0])
 
