@@ -35,7 +35,7 @@ def parameters() -> Setup:
 def _setup(model: nn.Module, shape: tuple[int, ...]) -> Setup:
     torch.manual_seed(0)
     y = torch.randint(4, (256,))
-    x = torch.randn(4, *shape)[y] + torch.randn(256, *shape)
+    x = torch.randn(4, shape[0], 1, 1)[y] + torch.randn(256, *shape)
     loader = DataLoader(TensorDataset(x, y), batch_size=64, shuffle=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     return assemble(Recipe(model=model, train_loader=loader, loss_fn=nn.CrossEntropyLoss(), optimizer=optimizer))
