@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -20,6 +21,7 @@ from nncheck.sandbox import Sandbox
 from nncheck.source import layer_place
 from nncheck.streams import AttentionStream, ScaleStream, UnitStream
 from nncheck.verdict import Place
+from nncheck.watch import Call
 
 # Few samples settle most: more samples can only find fewer dead and fewer always-on units, so the count goes on to the 512
 # that a verdict needs (five in a hundred units of a healthy layer are silent on 32 samples, none on 1024) only while some
@@ -27,6 +29,8 @@ from nncheck.verdict import Place
 FIRST_SAMPLES, FIRST_PASSES = 128, 4
 ENOUGH_SAMPLES, MOST_PASSES = 512, 16
 SETTLED = 0.4
+# Relative error of float32 over a few layers; a ReLU between random layers is 0.1 and more away from its chord.
+ROUNDING = 1e-3
 
 Role = Literal["hidden", "output", "gate", "aside"]
 
@@ -139,7 +143,7 @@ def measure(sandbox: Sandbox) -> Activations:
                 flow = Flow(outcome.loss)
                 before = before or learned_already(outcome.calls)
                 seen = _read(collector, flow, outcome.calls)
-                linear = _linear(sandbox, flow.linear_chain())
+                chain = flow.linear_chain()
                 del flow
                 collector.first = False
             del outcome
@@ -148,16 +152,18 @@ def measure(sandbox: Sandbox) -> Activations:
             if (samples >= FIRST_SAMPLES or index + 1 >= FIRST_PASSES) and _settled(collector.units.values()):
                 break
         roles, attentions, softmaxes, outputs = seen
-        return Activations(
-            samples=samples,
-            whole=whole,
-            trained=before,
-            activations=tuple(_activation(s, *roles[s.name]) for s in collector.units.values()),
-            attentions=attentions,
-            scales=tuple(_scale(s, s.name in outputs) for s in collector.scales.values()),
-            softmaxes=softmaxes,
-            linear=linear,
-        )
+        scales = tuple(_scale(s, s.name in outputs) for s in collector.scales.values())
+    linear = _linear(sandbox, chain) if len(chain) > 1 and not _bends(sandbox, chain[-1]) else ()
+    return Activations(
+        samples=samples,
+        whole=whole,
+        trained=before,
+        activations=tuple(_activation(s, *roles[s.name]) for s in collector.units.values()),
+        attentions=attentions,
+        scales=scales,
+        softmaxes=softmaxes,
+        linear=linear,
+    )
 
 
 _Read = tuple[dict[str, tuple[Role, str]], tuple[Attention, ...], tuple[Place, ...], set[str]]
@@ -286,6 +292,32 @@ def _scale(stream: ScaleStream, output: bool) -> Scale:
 
 def _number(value: Tensor | None) -> float:
     return math.nan if value is None else float(value)
+
+
+def _bends(sandbox: Sandbox, last: Tensor) -> bool:
+    """Whether what reaches the last layer is no affine function of the inputs, or that cannot be told.
+
+    The graph does not show what is detached: a rounding behind a straight-through estimator bends, and has no node.
+    """
+    given: list[Tensor] = []
+
+    def note(call: Call) -> None:
+        if any(argument is last for argument in call.args[1:]) and isinstance(call.args[0], Tensor):
+            given.append(call.args[0].detach().double())
+
+    first = sandbox.feed.first
+    with sandbox.trial(mode="eval"):
+        for share in (0.0, 1.0, 0.5):
+            sandbox.forward(batches.with_inputs(first, partial(_towards_mirror, share)), calls=(note,))
+    if len(given) != 3 or len({t.shape for t in given}) != 1:
+        return True
+    one, other, middle = given
+    apart = (middle - (one + other) / 2).abs().max()
+    return bool(apart > ROUNDING * torch.stack([one, other]).abs().max())
+
+
+def _towards_mirror(share: float, _: str, tensor: Tensor) -> Tensor:
+    return torch.lerp(tensor, tensor.flip(0), share) if tensor.is_floating_point() and tensor.ndim else tensor
 
 
 def _linear(sandbox: Sandbox, chain: tuple[Tensor, ...]) -> tuple[tuple[Place, int, int], ...]:

@@ -174,6 +174,12 @@ def test_linear_networks_are_told_from_masked_ones() -> None:
         assert _seen(Hidden(bend)).linear == ()
 
 
+def test_a_bend_that_is_detached_is_a_bend() -> None:
+    assert _seen(Hidden(lambda x: x + (torch.round(4 * x) / 4 - x).detach())).linear == ()
+    assert _seen(Hidden(lambda x: x + (x.sign() - x).detach())).linear == ()
+    assert len(_seen(Hidden(nn.BatchNorm1d(8))).linear) == 2
+
+
 def test_a_softmax_between_layers_is_one_only_without_noise_or_temperature() -> None:
     assert len(_seen(Hidden(lambda x: x.softmax(-1))).softmaxes) == 1
     assert _seen(Hidden(lambda x: ((x + torch.randn_like(x)) / 0.5).softmax(-1))).softmaxes == ()
