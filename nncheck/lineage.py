@@ -40,8 +40,11 @@ def back_through_moves(node: Node | None, also: tuple[str, ...] = ()) -> Iterato
         node = before[0] if len(before) == 1 else None
 
 
-# What is done to scores after they were computed: scaled, masked, put side by side.
-_SHAPING = (*_MOVES, "Mul", "Div", "Neg", "MaskedFill", "Cat", "Stack", "Add", "Sub", "Where", "Expand", "Pow", "LogSoftmax")
+# What is done to scores after they were computed: scaled, masked, put side by side. (Addmm is a layer.)
+_SHAPING = (
+    *_MOVES, "Mul", "Div", "Neg", "MaskedFill", "Cat", "Stack", "AddBackward", "Sub", "Where", "Expand", "Pow",
+    "LogSoftmax",
+)  # fmt: skip
 # What a forward pass works with; a weight that is only normalised, moved or scaled has none of these behind it.
 _LAYERS = (
     "Addmm",

@@ -288,6 +288,7 @@ def test_the_trial_of_a_sum_takes_quarter_batches() -> None:
         (lambda a, b, w: -((a[:, None] - b[None]) ** 2).sum(-1), True),
         (lambda a, b, w: -(torch.cdist(a, b) ** 2), True),
         (lambda a, b, w: a @ w.t(), False),
+        (lambda a, b, w: F.linear((a @ b.t()).softmax(1) @ b, w, w.sum(1)), False),  # attention, then an output layer
         (lambda a, b, w: F.normalize(a) @ F.normalize(w).t() * 64, False),
         (lambda a, b, w: -torch.cdist(a, w), False),
         (lambda a, b, w: F.linear(a * b, w, w.sum(1)), False),
