@@ -17,14 +17,19 @@ def constant_inputs(batch: Any, reference: Any) -> Any:
     known = dict(input_tensors(reference))
     count = batches.size(reference)
 
+    def alike(name: str, tensor: Tensor, dim: int) -> bool:
+        source = known.get(name)
+        return source is not None and _dim(source, count) == dim and _tail(source, dim) == _tail(tensor, dim)
+
+    # Batches of several lengths: each stands for itself, its lengths and masks with it.
+    varied = [(n, t, d) for n, t in input_tensors(batch) if (d := _dim(t, size)) is not None]
+    fits = all(alike(*one) for one in varied)
+
     def change(name: str, tensor: Tensor) -> Tensor:
         dim = _dim(tensor, size)
         if dim is None:
             return tensor
-        source = known.get(name)
-        where = None if source is None else _dim(source, count)
-        if source is None or where != dim or _tail(source, dim) != _tail(tensor, dim):
-            source, where = tensor, dim  # batches of several lengths: each stands for itself
+        source = known[name] if fits else tensor
         real = tensor.dtype.is_floating_point or tensor.is_complex()
         same = source.mean(dim, keepdim=True) if real else source.narrow(dim, 0, 1)
         return same.expand_as(tensor).to(tensor.dtype).clone()

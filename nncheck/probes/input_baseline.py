@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nncheck import batch as batches
-from nncheck.errors import CannotMeasure
+from nncheck.errors import CannotMeasure, TargetError
 from nncheck.micro import micro_batches, sample_losses
 from nncheck.objective import detach_all
 from nncheck.pairing import constant_inputs, input_tensors, other_targets, permuted_inputs, same_tensors
@@ -115,7 +116,9 @@ class _Arm:
                 self.losses.append(sample_losses(update.outcome, batches.size(micro[update.index])))
             optimizer.zero_grad(set_to_none=True)
             if reference is not None:
-                self.apart = _difference(sandbox, micro[-1], reference, handlers)
+                # A model that cannot take constant inputs leaves nothing to compare.
+                with suppress(TargetError):
+                    self.apart = _difference(sandbox, micro[-1], reference, handlers)
             stand = sandbox.checkpoint() if keep else None
         self._stand = stand
         if stand is None:
@@ -150,8 +153,11 @@ def _compare(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch, *, rate: fl
         micro = micro_batches(sandbox, look, whole=short.whole)
         last = look == LOOKS[-1] or len(micro) < look
         real.run(micro, keep=keep and not last, reference=reference if last else None)
-        constant.run(micro, keep=keep and not last)
-        permuted.run(micro, keep=keep and not last)
+        try:
+            constant.run(micro, keep=keep and not last)
+            permuted.run(micro, keep=keep and not last)
+        except TargetError as error:
+            raise CannotMeasure(f"the model cannot take constant or exchanged inputs: {error.message}") from error
         over_constant, over_permuted = lead(constant.losses, real.losses), lead(permuted.losses, real.losses)
         helps = min(over_constant.t, over_permuted.t) > AHEAD
         helps = helps and over_constant.gap > GAP * abs(_mean(constant.losses))
@@ -251,7 +257,11 @@ def _require_pairs(sandbox: Sandbox, micro: list[Any], start: Snapshot | None) -
         loss, targets = look(one)
         if swapped is not None and look(swapped)[0] == loss:
             raise CannotMeasure("the loss does not depend on the batch's targets")
-        if not same_tensors(targets, look(permuted)[1]):
+        try:
+            exchanged = look(permuted)[1]
+        except TargetError as error:
+            raise CannotMeasure(f"the model cannot take exchanged inputs: {error.message}") from error
+        if not same_tensors(targets, exchanged):
             raise CannotMeasure("the loss compares with the inputs themselves")
 
 

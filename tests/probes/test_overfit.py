@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nncheck import Recipe
 from nncheck.assemble import assemble
+from nncheck.errors import CannotMeasure
+from nncheck.pairing import constant_inputs
 from nncheck.probes.activations import Activations, measure
 from nncheck.probes.input_baseline import InputBaseline, input_baseline
 from nncheck.probes.overfit import OverfitBatch, overfit
@@ -198,3 +200,44 @@ def test_a_checkpoint_holds_the_trained_weights_and_the_users_dropout() -> None:
         assert not torch.equal(model[0].weight, before)
         assert model[2].p == 0.5
     assert torch.equal(model[0].weight, before)
+
+
+def test_lengths_and_sequences_are_made_constant_together() -> None:
+    """A batch of other lengths cannot lend its lengths alone: the packed sequence would end beyond the tensor."""
+    short, long = (torch.randn(4, 3, 2), torch.full((4,), 3)), (torch.randn(4, 5, 2), torch.full((4,), 5))
+    x, lengths, _ = constant_inputs((*short, torch.zeros(4)), (*long, torch.zeros(4)))
+    assert lengths.tolist() == [3, 3, 3, 3]
+    assert torch.equal(x, short[0].mean(0, keepdim=True).expand(4, 3, 2))
+
+
+def test_a_model_that_takes_only_its_own_inputs_is_left_out() -> None:
+    """Packed sequences sorted by length: exchanged samples are not sorted any more."""
+    g = torch.Generator().manual_seed(0)
+    items = [torch.randn(int(n), 2, generator=g) for n in torch.randint(3, 9, (256,), generator=g)]
+
+    def collate(held: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        held = sorted(held, key=len, reverse=True)
+        y = torch.tensor([int(x[:, 0].sum() > 0) for x in held])
+        return nn.utils.rnn.pad_sequence(held, batch_first=True), torch.tensor([len(x) for x in held]), y
+
+    class Packed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(2, 8, batch_first=True)
+            self.head = nn.Linear(8, 2)
+
+        def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+            return self.head(self.gru(nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True))[1][-1])
+
+    torch.manual_seed(0)
+    model = Packed()
+    recipe = Recipe(
+        model=model,
+        train_loader=DataLoader(items, batch_size=16, collate_fn=collate),  # type: ignore[arg-type]
+        optimizer=torch.optim.Adam(model.parameters(), lr=1e-2),
+        training_step=lambda model, batch: nn.functional.cross_entropy(model(batch[0], batch[1]), batch[2]),
+    )
+    sandbox = Sandbox(assemble(recipe), device=torch.device("cpu"))
+    run = short_run(sandbox)
+    with pytest.raises(CannotMeasure, match="cannot take"):
+        input_baseline(sandbox, run, overfit(sandbox))
