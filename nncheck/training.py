@@ -72,7 +72,7 @@ def train(
                 outcome = sandbox.forward(batch, index=index, calls=calls)
                 if not first:
                     first.append(outcome)
-                sandbox.backward(outcome.loss, batch)
+                _backward(sandbox, outcome.loss, batch, index)
             if clip is not None:
                 nn.utils.clip_grad_norm_(_covered(optimizer), clip)
             return outcome.loss
@@ -93,6 +93,15 @@ def train(
         yield Update(index=index, loss=loss, outcome=first[0])
         if not math.isfinite(loss):
             return
+
+
+def _backward(sandbox: Sandbox, loss: Tensor, batch: Any, index: int) -> None:
+    """A backward pass. Where it fails, as on a graph left over from before, `gradient-flow` or `forward-pass` says why."""
+    try:
+        sandbox.backward(loss, batch)
+    except RuntimeError as error:
+        what = str(error).partition(". ")[0].partition(" (")[0]
+        raise CannotMeasure(f"the backward pass of update {index + 1} fails: {what}") from error
 
 
 def users_optimizer(sandbox: Sandbox, *, decay: bool = True) -> tuple[torch.optim.Optimizer, int]:

@@ -241,3 +241,18 @@ def test_a_model_that_takes_only_its_own_inputs_is_left_out() -> None:
     run = short_run(sandbox)
     with pytest.raises(CannotMeasure, match="cannot take"):
         input_baseline(sandbox, run, overfit(sandbox))
+
+
+def test_a_graph_left_over_from_before_is_nothing_to_train_with() -> None:
+    class Once(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(8, 4)
+            self.shift = nn.Parameter(torch.randn(8)).exp()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(x * self.shift)
+
+    sandbox = _sandbox(Once(), *_labels(), nn.CrossEntropyLoss())
+    with pytest.raises(CannotMeasure, match="the backward pass of update 2 fails: Trying to backward"):
+        short_run(sandbox)
