@@ -12,9 +12,10 @@ How to fix
     divide by the standard deviation); if the units died in the short run, lower the learning rate. Remove a ReLU that stands
     between the last layer and a loss that wants logits.
 Known limits
-    Units are counted over at most 512 samples. ReLUs that only multiply another tensor (gated units, squared ReLU) and those
-    right before the loss are not judged, nor are the partly silent layers of a network that was trained before. Deep networks
-    with PyTorch's default initialisation have up to half of their units fixed at zero, and train; they pass.
+    Units are counted over at most 512 samples. ReLUs that only multiply another tensor (gated units, squared ReLU) are not
+    judged, those right before a loss only where it wants logits or where all are silent, nor are the partly silent layers of
+    a network that was trained before. Deep networks with PyTorch's default initialisation have up to half of their units
+    fixed at zero, and train; they pass.
 Source
     Lu et al., "Dying ReLU and Initialization" (2019); CS231n notes on activation functions.
 """
@@ -68,9 +69,9 @@ ON_LOGITS = ("cross-entropy", "bce-with-logits", "multi-margin", "multilabel-sof
 )
 def dead_relu(start: Activations, run: TrainedActivations) -> Verdict:
     """Judge the silent units before and after the short run."""
-    rectified = _rectified_logits(start)
-    if rectified is not None:
-        return rectified
+    output = _rectified_logits(start) or _silent_output(start)
+    if output is not None:
+        return output
     layers = hidden_rectifiers(start)
     if not layers:
         return skipped("no hidden layer uses a ReLU")
@@ -212,6 +213,27 @@ def _rectified_logits(start: Activations) -> Verdict | None:
                 places=(located(layer.place, layer.name, f"its result goes into {layer.feeds} as it is"),),
                 causes=("the activation of the hidden layers was put behind the last layer too",),
                 remedies=(Remedy(text=f"remove {layer.name}: the loss takes the last layer's output as it is"),),
+            )
+    return None
+
+
+def _silent_output(start: Activations) -> Verdict | None:
+    # Not judged by halves: a ReLU that keeps counts or prices above zero may be silent for some samples.
+    for layer in start.activations:
+        if layer.family == "rectifier" and layer.feeds and layer.dead == 1 and layer.values >= 16:
+            return failed(
+                f"the output is zero for all {start.samples} samples: {layer.kind} at {layer.name} feeds {layer.feeds}",
+                expected="an output that differs between samples",
+                summary=f"the output is silent: {layer.kind} at {layer.name} gives zero for every sample, and no gradient",
+                places=(located(layer.place, layer.name, f"its result goes into {layer.feeds} as it is"),),
+                causes=(
+                    "the last layer starts below zero for every sample, and a ReLU behind it lets nothing through",
+                ),
+                remedies=(
+                    Remedy(
+                        text=f"remove the {layer.kind} ({layer.name}), or take a softplus if no output may be negative"
+                    ),
+                ),
             )
     return None
 

@@ -108,6 +108,17 @@ def test_a_relu_before_a_loss_on_logits() -> None:
     assert _status(_seen({}, {**logits, "slope": math.nan})) is Status.PASS
 
 
+def test_an_output_that_is_silent_for_every_sample() -> None:
+    price = {"role": "output", "feeds": "mse", "slope": 0.0, "dead": 1.0, "units": 1}
+    assert _status(_seen({}, price)) is Status.FAIL
+    assert _status(_seen({}, {**price, "dead": 0.99})) is Status.PASS  # one of many outputs lives
+    assert _status(_seen({}, {**price, "dead": math.nan})) is Status.PASS
+    assert _status(_seen({}, {**price, "values": 8})) is Status.PASS
+    assert (
+        _status(_seen({}, {**price, "feeds": ""})) is Status.PASS
+    )  # a term of the user's own: a hinge that is satisfied
+
+
 def test_no_run_and_nothing_seen() -> None:
     run = TrainedActivations(optimizer="Adam", updates=1, first_loss=1.0, last_loss=math.nan, after=None)
     assert dead_relu(_seen({}), run).status is Status.PASS
