@@ -129,6 +129,11 @@ class Flow:
         after = [user for user, _ in self.users(node)]
         return bool(before and after) and all(_name(n).startswith(("Addmm", "Linear")) for n in (*before, *after))
 
+    def on_a_layer(self, node: Node) -> bool:
+        """Whether a node takes the result of a weight layer that has a bias as it is."""
+        before = [_through_views(s) for s in _sources(node)]
+        return bool(before) and all(_name(n).startswith(("Addmm", "Linear", "Convolution")) for n in before)
+
     def linear_chain(self) -> tuple[Tensor, ...]:
         """The weights of a network without any non-linearity before its last layer, input side first; else nothing.
 

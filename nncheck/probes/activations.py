@@ -40,7 +40,8 @@ class Activation:
     """One activation function at one place.
 
     layer: the weight layer before it. role: `output` if no weights follow before the loss, `gate` if it multiplies another
-    tensor, `aside` if no gradient of the loss comes by. feeds: the loss that takes its result as it is, if one does.
+    tensor, `aside` if no gradient of the loss comes by. feeds: the loss that takes its result as it is, if one does; `raw`: it
+    stands between a weight layer and that loss, and nothing else does.
     dead, always_on: shares of the `units` that are zero, or above zero, on every value seen; NaN where the kind has no zero.
     slope: mean derivative over its largest value; NaN if it cannot be told. values: how many values of each unit were seen.
     edges, counts: histogram: of each unit's share of positive values (rectifier), of the results (bounded), of the slopes.
@@ -60,6 +61,7 @@ class Activation:
     slope: float
     edges: tuple[float, ...]
     counts: tuple[float, ...]
+    raw: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,12 +168,12 @@ def measure(sandbox: Sandbox) -> Activations:
     )
 
 
-_Read = tuple[dict[str, tuple[Role, str]], tuple[Attention, ...], tuple[Place, ...], set[str]]
+_Read = tuple[dict[str, tuple[Role, str, bool]], tuple[Attention, ...], tuple[Place, ...], set[str]]
 
 
 def _read(collector: Collector, flow: Flow, losses: tuple[LossCall, ...]) -> _Read:
     """What the graph says of the streams; afterwards they no longer hold it."""
-    roles: dict[str, tuple[Role, str]] = {}
+    roles: dict[str, tuple[Role, str, bool]] = {}
     for unit in collector.units.values():
         roles[unit.name] = _role(unit, flow, losses)
         unit.node = None
@@ -201,16 +203,17 @@ def _read(collector: Collector, flow: Flow, losses: tuple[LossCall, ...]) -> _Re
     return roles, tuple(attentions), tuple(softmaxes), outputs
 
 
-def _role(unit: UnitStream, flow: Flow, losses: tuple[LossCall, ...]) -> tuple[Role, str]:
+def _role(unit: UnitStream, flow: Flow, losses: tuple[LossCall, ...]) -> tuple[Role, str, bool]:
     node = unit.node
     if not unit.trains or not flow.reaches_loss(node):
-        return "aside", ""
+        return "aside", "", False
     if node in flow.near_loss:
-        return "output", next((call.kind for call in losses if flow.same_values(node, call.input)), "")
+        feeds = next((call.kind for call in losses if flow.same_values(node, call.input)), "")
+        return "output", feeds, bool(feeds) and flow.on_a_layer(node)
     some, every = flow.gates(node)
     # A sigmoid or tanh that multiplies anything is a gate. A rectifier may be weighted by one (squeeze and excitation) and
     # still be a layer's output; where it does nothing but multiply (gated linear units, squared ReLU) it is part of a gate.
-    return ("gate" if (every if unit.kind.family == "rectifier" else some) else "hidden"), ""
+    return ("gate" if (every if unit.kind.family == "rectifier" else some) else "hidden"), "", False
 
 
 def _settled(units: Iterable[UnitStream]) -> bool:
@@ -224,7 +227,7 @@ def _settled(units: Iterable[UnitStream]) -> bool:
     return bool(worst <= SETTLED)
 
 
-def _activation(unit: UnitStream, role: Role, feeds: str) -> Activation:
+def _activation(unit: UnitStream, role: Role, feeds: str, raw: bool) -> Activation:
     dead = always_on = math.nan
     edges: tuple[float, ...] = ()
     counts: tuple[float, ...] = ()
@@ -252,6 +255,7 @@ def _activation(unit: UnitStream, role: Role, feeds: str) -> Activation:
         slope=float(torch.stack(unit.slopes).mean()) if unit.slopes else math.nan,
         edges=edges,
         counts=counts,
+        raw=raw,
     )
 
 

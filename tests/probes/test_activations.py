@@ -168,6 +168,20 @@ def test_scales_of_hand_set_layers() -> None:
     assert (head.zero, head.spread) == (True, 0.0)
 
 
+def test_a_clamp_on_a_layers_own_score_is_told_from_a_guard() -> None:
+    def raw(end: Callable[[Tensor], Tensor]) -> list[bool]:
+        class Ends(Hidden):
+            def forward(self, x: Tensor) -> Tensor:
+                return end(super().forward(x)[:, 0])
+
+        seen = _seen(Ends(torch.tanh), y=torch.ones(128), loss=nn.BCELoss())
+        return [a.raw for a in seen.activations if a.kind == "clamp"]
+
+    assert raw(lambda score: score.clamp(0, 1)) == [True]
+    assert raw(lambda score: score.sigmoid().clamp(1e-6, 1 - 1e-6)) == [False]
+    assert raw(lambda score: (0.5 + score / 100).clamp(0, 1)) == [False]
+
+
 def test_linear_networks_are_told_from_masked_ones() -> None:
     assert [s for _, *s in _seen(Hidden(lambda x: 0.5 * x.flatten(1))).linear] == [[8, 8], [8, 4]]
     for bend in (F.relu, lambda x: x * (x > 0), lambda x: x.masked_fill(x < 0, 0), torch.sin, lambda x: x * x):

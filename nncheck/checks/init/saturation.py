@@ -164,27 +164,31 @@ def _peaked(peaked: list[Attention], layers: list[Activation], attentions: list[
 def _clipped(seen: Activations) -> Verdict | None:
     for a in seen.activations:
         share = 1 - a.slope
-        if (
-            a.family == "bounded"
-            and a.kind in ("clamp", "hardtanh")
-            and a.feeds in ON_PROBABILITIES
-            and share > CLIPPED
-        ):
-            return failed(
-                f"{percent(share)} of the outputs are clipped by {a.kind} at {a.name} before {a.feeds}",
-                expected=f"at most {percent(CLIPPED)} clipped",
-                summary=f"{percent(share)} of the outputs are clipped to the edge and get no gradient",
-                numbers={"clipped": share},
-                places=(located(a.place, a.name, "clips the raw score into the range of a probability"),),
-                causes=("a raw score was forced between 0 and 1 to satisfy the loss",),
-                remedies=(
-                    Remedy(
-                        text="drop the clamp and take the loss on logits",
-                        code="loss_fn = nn.BCEWithLogitsLoss()",
-                    ),
+        if a.family != "bounded" or a.kind not in ("clamp", "hardtanh") or a.feeds not in ON_PROBABILITIES:
+            continue
+        # A layer's own score leaves the range sooner or later; what a sigmoid made does not.
+        if not (share > CLIPPED or a.raw):
+            continue
+        many = share > CLIPPED
+        say = failed if many else warned
+        return say(
+            f"{percent(share)} of the outputs are clipped by {a.kind} at {a.name} before {a.feeds}"
+            + ("" if many else "; what it clips is a layer's raw score"),
+            expected=f"at most {percent(CLIPPED)} clipped, and a sigmoid before the loss",
+            summary=f"{percent(share)} of the outputs are clipped to the edge and get no gradient"
+            if many
+            else f"a raw score is clipped to a probability: beyond the edge of {a.kind} it gets no gradient",
+            numbers={"clipped": share},
+            places=(located(a.place, a.name, "clips the raw score into the range of a probability"),),
+            causes=("a raw score was forced between 0 and 1 to satisfy the loss",),
+            remedies=(
+                Remedy(
+                    text="drop the clamp and take the loss on logits",
+                    code="loss_fn = nn.BCEWithLogitsLoss()",
                 ),
-                exhibits=(histogram("Outputs after clipping", "output", [a], [f"{percent(share)} clipped"]),),
-            )
+            ),
+            exhibits=(histogram("Outputs after clipping", "output", [a], [f"{percent(share)} clipped"]),),
+        )
     return None
 
 

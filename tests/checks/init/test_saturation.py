@@ -85,6 +85,8 @@ def test_raw_scores_clipped_for_a_loss_on_probabilities() -> None:
     assert saturation(_layers(clipped)).status is Status.FAIL
     assert saturation(_layers({**clipped, "slope": 0.95})).status is Status.SKIP
     assert saturation(_layers({**clipped, "feeds": "mse"})).status is Status.SKIP
+    assert saturation(_layers({**clipped, "slope": 1.0, "raw": True})).status is Status.WARN  # it will leave the range
+    assert saturation(_layers({**clipped, "slope": 1.0, "raw": True, "feeds": "mse"})).status is Status.SKIP
 
 
 def test_a_softmax_between_layers() -> None:
