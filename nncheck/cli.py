@@ -229,7 +229,8 @@ def init(
         text = scaffold(target, output)
         write_text(output.absolute(), text)
     except (UsageError, TargetError) as error:
-        _stop(_told(error))
+        new = target is not None and target.endswith(".py") and not Path(target).exists()
+        _stop(_told(error) + (f"; to write a new file: nncheck init -o {target}" if new else ""))
     typer.echo(f"wrote {output}: fill in what is marked, then `nncheck run {output}`")
 
 

@@ -186,7 +186,10 @@ def select(names: tuple[str, ...], ignored: tuple[str, ...]) -> frozenset[str]:
         return known[name]
 
     chosen = set().union(*map(expand, names)) if names else {e.id for e in catalogue()}
-    return frozenset(chosen - set().union(*map(expand, ignored)))
+    left = frozenset(chosen - set().union(*map(expand, ignored)))
+    if chosen and not left:
+        raise UsageError("no check is left to run: --ignore takes away all that --select names")
+    return left
 
 
 def order_findings(results: Mapping[str, CheckResult]) -> tuple[str, ...]:
@@ -197,7 +200,9 @@ def order_findings(results: Mapping[str, CheckResult]) -> tuple[str, ...]:
     ordered: list[str] = []
 
     def roots(id: str) -> set[str]:
-        usual = {root for root in entries[id].consequence_of if root in left and id not in results[root].verdict.follows}
+        usual = {
+            root for root in entries[id].consequence_of if root in left and id not in results[root].verdict.follows
+        }
         return usual | set(results[id].verdict.follows)
 
     while left:

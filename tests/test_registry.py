@@ -56,6 +56,11 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         select((), ("zzz",))
 
 
+def test_a_selection_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="no check is left to run"):
+        select(("setup",), ("setup",))
+
+
 def test_a_docstring_without_a_heading_is_refused() -> None:
     with pytest.raises(ValueError, match="Why it matters"):
         parse_doc("Title.\n\nWhat it does\n    This.\nHow to fix\n    That.\n")
