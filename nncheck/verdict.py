@@ -368,6 +368,9 @@ class Report:
 
         return to_dict(self)
 
+    def __str__(self) -> str:
+        return self.to_markdown()
+
     def to_markdown(self) -> str:
         """The result as GitHub-flavoured Markdown."""
         from nncheck.report.markdown import to_markdown

@@ -43,3 +43,8 @@ def test_fences_are_longer_than_what_they_hold() -> None:
     assert code("`a`") == "`` `a` ``"
     assert block("x\n```\ny")[0] == "````"
     assert code("a|b") == "`a¦b`"
+
+
+def test_a_printed_report_is_its_markdown() -> None:
+    report = golden.report()
+    assert str(report) == to_markdown(report)
