@@ -208,8 +208,10 @@ def _scores(call: LossCall) -> dict[str, Any]:
         ordered = call.kind == "cross-entropy" and not soft_targets(call) and by_position(labels, rows.size(-1))
         in_batch = ordered or compares_activations(call.input.grad_fn)
     else:
-        spread = float(input.std(correction=0))
-        offset = abs(float(input.mean()))
+        # Probabilities hide how far apart scores are: they are taken back to before the sigmoid, up to float32's resolution.
+        scores = input.clamp(1e-7, 1 - 1e-7).logit() if call.kind == "bce" else input
+        spread = float(scores.std(correction=0))
+        offset = abs(float(scores.mean()))
         if call.kind in ("bce", "bce-with-logits"):
             guess = input > (0.5 if call.kind == "bce" else 0.0)
             truth = call.target.detach() > 0.5

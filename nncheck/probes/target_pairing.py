@@ -82,18 +82,30 @@ def target_pairing(sandbox: Sandbox) -> TargetPairing:
     batch = sandbox.feed.first
     target = batches.split(batch)[1]
     derived = Derived([t for _, t in batches.named_tensors(target)])
+    # A training step takes its targets from wherever they lie: what it does not feed to the model may be one.
+    own = target is None and sandbox.objective.form != "loss_fn"
+    others = {name: Derived([t]) for name, t in batches.named_tensors(batch)} if own else {}
+    fed: set[str] = set()
     joins: list[tuple[str, Place, Tensor, Tensor]] = []
+    guessed: list[tuple[str, str, Place, Tensor, Tensor]] = []
     met: list[str] = []
     heads: dict[Node, tuple[str, Tensor, int]] = {}
 
     def see_call(call: Call) -> None:
         derived.see(call)
+        for each in others.values():
+            each.see(call)
         operator = _JOINS.get(call.name)
         if operator is None or len(call.args) < 2:
             return
         left, right = call.args[0], call.args[1]
         for output, other in ((left, right), (right, left)):
-            if not (isinstance(output, Tensor) and output.requires_grad and other in derived):
+            if not (isinstance(output, Tensor) and output.requires_grad and isinstance(other, Tensor)):
+                continue
+            name = next((name for name, each in others.items() if other in each), None)
+            if name is not None and _outer(output, other):
+                guessed.append((name, operator, call.place(), output.detach(), other))
+            if other not in derived:
                 continue
             met.append(f"{tuple(output.shape)} {operator} {tuple(other.shape)}")
             if _outer(output, other):
@@ -101,6 +113,8 @@ def target_pairing(sandbox: Sandbox) -> TargetPairing:
             return
 
     def see_module(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        for _, given in batches.named_tensors(inputs) if others else ():
+            fed.update(key for key, each in others.items() if given in each)
         dimension = _FEATURES.get(type(module))
         if dimension is not None and isinstance(output, Tensor) and output.grad_fn is not None:
             heads[output.grad_fn] = (name, output, dimension % output.ndim)
@@ -121,12 +135,29 @@ def target_pairing(sandbox: Sandbox) -> TargetPairing:
                     changed=_permuted_change(sandbox, batch, outcome.output),
                 )
             )
+        value = float(outcome.loss.detach())
         layouts = [
             found
             for call in outcome.calls
             if (found := _layout(sandbox, call, place_of(call, origins), heads)) is not None
         ]
         compared = [f"{c.kind} of {tuple(c.input.shape)} and {tuple(c.target.shape)}" for c in outcome.calls]
+    del outcome
+    heads.clear()
+    for name, operator, place, output, other in guessed[:1]:
+        # Only what the loss does not tell apart was certainly not meant.
+        if name not in fed:
+            pairings.append(
+                Pairing(
+                    how=operator,
+                    place=place,
+                    output=tuple(output.shape),
+                    target=tuple(other.shape),
+                    result=_result(output, other),
+                    targets_vary=_vary(other),
+                    changed=_reordered_change(sandbox, batch, name, value),
+                )
+            )
     return TargetPairing(compared=tuple(compared or met), pairings=tuple(pairings), layouts=tuple(layouts))
 
 
@@ -196,6 +227,15 @@ def _permuted_change(sandbox: Sandbox, batch: Any, output: Any) -> float | None:
     fixed = batches.map_tensors(Tensor.detach, output)
     with torch.no_grad():
         return _least_change(lambda permuted: loss_fn(fixed, permuted), target)
+
+
+def _reordered_change(sandbox: Sandbox, batch: Any, name: str, before: float) -> float:
+    """The relative change of the loss when one tensor of the batch is given to the samples in reverse order."""
+    names = iter([n for n, _ in batches.named_tensors(batch)])
+    other = batches.map_tensors(lambda t: t.flip(0) if next(names) == name and t.ndim else t, batch)
+    with sandbox.trial():
+        after = float(sandbox.forward(other).loss.detach())
+    return abs(after - before) / max(abs(before), 1e-12)
 
 
 def _layout(

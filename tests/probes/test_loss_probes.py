@@ -299,3 +299,31 @@ def test_samples_compared_with_samples_are_told_from_weights(scores: Callable[..
     one, other = nn.Linear(3, 4)(torch.randn(6, 3)), nn.Linear(3, 4)(torch.randn(6, 3)).relu()
     weight = nn.Parameter(torch.randn(5, 4))
     assert compares_activations(scores(one, other, weight).grad_fn) == compared
+
+
+class _Masks(torch.utils.data.Dataset[dict[str, Tensor]]):
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        x = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(index))
+        return {"image": x, "mask": (x[0] > 0).float()}
+
+
+@pytest.mark.parametrize(("squeezed", "found"), [(False, 1), (True, 0)])
+def test_a_target_under_any_key_of_a_training_step_is_seen(squeezed: bool, found: int) -> None:
+    def step(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        out = model(batch["image"])
+        return ((torch.sigmoid(out.squeeze(1) if squeezed else out) - batch["mask"]) ** 2).mean()
+
+    model = nn.Conv2d(3, 1, 3, padding=1)
+    made = Recipe(
+        model=model, train_loader=DataLoader(_Masks(), batch_size=8), training_step=step,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+    )  # fmt: skip
+    pairings = target_pairing(_sandbox(made)).pairings
+    assert len(pairings) == found
+    for pairing in pairings:
+        assert pairing.result == (8, 8, 6, 6)
+        assert pairing.changed is not None
+        assert pairing.changed < 1e-5

@@ -162,8 +162,6 @@ def reduction_fault(start: InitialLoss, level: StartingLoss) -> Verdict | None:
                     Remedy(text="or let the loss reduce: reduction='mean' leaves ignored targets out"),
                 ),
             )
-    if level.kind in ("cross-entropy", "nll") and start.adaptive and level.reduction == "sum" and is_sum(level):
-        return _plain_sum(start, level)
     trial = start.summed
     if trial is not None:
         rose = not trial.after <= RISEN * trial.before  # NaN counts as risen
@@ -186,20 +184,13 @@ def reduction_fault(start: InitialLoss, level: StartingLoss) -> Verdict | None:
     return None
 
 
-def _plain_sum(start: InitialLoss, level: StartingLoss) -> Verdict:
-    """Adam and its kin train all the same; what is said in gradients and losses is not what it seems."""
-    count = level.factors[0]
-    return warned(
-        f"the loss is the sum over {count:.0f} predictions: {start.final[0]:.4g}, {level.loss:.4g} for each",
-        expected=f"{level.expected:.4g}, the mean over predictions at chance",
-        summary=f"the loss is summed over the batch, not divided: it starts at {start.final[0]:.4g}, not {level.expected:.4g}",
-        numbers={"final": start.final[0], "loss": level.loss, "expected": level.expected, "factor": count},
-        places=(level.place,),
-        causes=(
-            f"reduction='sum' makes the gradient {count:.0f} times as large, and more in a larger batch: clipping, another "
-            "optimizer or a smaller last batch act as if the learning rate were changed",
-        ),
-        remedies=(Remedy(text="use the mean, or divide by the number of predictions", code="reduction='mean'"),),
+def harmless_sum(start: InitialLoss, level: StartingLoss) -> str:
+    """What to know of a sum that the optimizer divides out again; "" if there is none. Adam and its kin train all the same."""
+    if not (start.adaptive and level.reduction == "sum" and len(start.levels) == 1 and is_sum(level)):
+        return ""
+    return (
+        f"; the final loss is the sum over {level.factors[0]:.0f} predictions, {start.final[0]:.4g}: the optimizer divides by the "
+        "gradient's size, so this trains as the mean does, but clipping and another optimizer would see the larger gradient"
     )
 
 

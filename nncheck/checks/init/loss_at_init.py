@@ -23,7 +23,8 @@ from __future__ import annotations
 
 import math
 
-from nncheck.checks.init._loss_misuse import limits, misuse, reduction_fault, wrong_classes
+from nncheck.checks.init._loss_misuse import harmless_sum, limits, misuse, reduction_fault, wrong_classes
+from nncheck.checks.init._wrong_bias import Blame, wrong_bias
 from nncheck.layer_sizes import Layer
 from nncheck.probes.initial_loss import InitialLoss
 from nncheck.probes.label_baseline import LabelBaseline, spelled
@@ -42,6 +43,7 @@ LARGE_INPUT = 10.0
 # a fresh head on inputs of size 1 gives outputs below 1. The losses that grow linearly have the roots of these.
 REGRESSION_WARN, REGRESSION_FAIL, LARGE_OUTPUT = 4.0, 25.0, 3.0
 LINEAR = ("l1", "smooth-l1", "huber")
+BINARY = ("bce", "bce-with-logits")
 REGRESSION = ("mse", "l1", "smooth-l1", "huber", "poisson-nll", "gaussian-nll")
 # Layers that keep unit variance give scores that spread by 1 (LSUV's aim); that alone costs s^2/2, more with tied embeddings.
 LARGE_SPREAD = 1.5
@@ -83,7 +85,7 @@ def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline) 
         return skipped("no loss of torch's is connected to the model")
     for level in connected:
         known = not start.trained and not level.in_batch
-        found = reduction_fault(start, level) or (_value(start, level) if known else None)
+        found = reduction_fault(start, level) or (_value(start, level, labels) if known else None)
         if found is not None:
             return found
     found = wrong_classes(connected[0], labels)
@@ -102,12 +104,12 @@ def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline) 
     return _passed(start, judged[0])
 
 
-def _value(start: InitialLoss, level: StartingLoss) -> Verdict | None:
+def _value(start: InitialLoss, level: StartingLoss, labels: LabelBaseline) -> Verdict | None:
     """A finding if the value itself is out of bounds."""
     if not math.isfinite(level.loss) or not math.isfinite(level.expected):
         return None
     if level.kind in REGRESSION:
-        return _regression(start, level)
+        return _regression(start, level, labels)
     warn, fail = limits(level.expected)
     excess = level.loss - level.expected
     least = level.expected if level.constant is None else min(level.expected, level.constant)
@@ -116,13 +118,15 @@ def _value(start: InitialLoss, level: StartingLoss) -> Verdict | None:
             return None  # a scale on cosines is a choice (ArcFace, s = 64)
         # Scores that are too large make the losses themselves uncertain; a layer that explains them settles it.
         certain = excess > fail + (0 if _large(start) else 3 * level.error)
-        return _too_high(start, level, excess, certain) if level.spread > LARGE_SPREAD else None
+        # One output that is as far off for every sample has no spread; scores of several classes count theirs by class.
+        apart = max(level.spread, level.offset if level.kind in BINARY else 0.0)
+        return _too_high(start, level, excess, certain, labels) if apart > LARGE_SPREAD else None
     if level.loss < KNOWING * least - 3 * level.error and least - level.loss > 0.1:
         return _too_low(start, level, least)
     return None
 
 
-def _regression(start: InitialLoss, level: StartingLoss) -> Verdict | None:
+def _regression(start: InitialLoss, level: StartingLoss, labels: LabelBaseline) -> Verdict | None:
     bottom = level.lowest or 0.0
     reach = level.expected - bottom
     if reach <= 0 or level.size <= LARGE_OUTPUT:
@@ -131,7 +135,7 @@ def _regression(start: InitialLoss, level: StartingLoss) -> Verdict | None:
     power = 0.5 if level.kind in LINEAR else 1.0
     if ratio <= REGRESSION_WARN**power or level.loss - 3 * level.error <= level.expected:
         return None
-    return _too_high(start, level, level.loss - level.expected, ratio > REGRESSION_FAIL**power)
+    return _too_high(start, level, level.loss - level.expected, ratio > REGRESSION_FAIL**power, labels)
 
 
 def _large(start: InitialLoss) -> list[Layer]:
@@ -143,8 +147,8 @@ def _large(start: InitialLoss) -> list[Layer]:
     ]
 
 
-def _too_high(start: InitialLoss, level: StartingLoss, excess: float, certain: bool) -> Verdict:
-    name, places, causes, remedies = _blame(start, level)
+def _too_high(start: InitialLoss, level: StartingLoss, excess: float, certain: bool, labels: LabelBaseline) -> Verdict:
+    name, places, causes, remedies = _blame(start, level, labels)
     judge = failed if certain else warned
     return judge(
         _measured(start, level),
@@ -159,10 +163,7 @@ def _too_high(start: InitialLoss, level: StartingLoss, excess: float, certain: b
     )
 
 
-def _blame(
-    start: InitialLoss, level: StartingLoss
-) -> tuple[str, tuple[Place, ...], tuple[str, ...], tuple[Remedy, ...]]:
-    """(what is off, where, why, what to do)."""
+def _blame(start: InitialLoss, level: StartingLoss, labels: LabelBaseline) -> Blame:
     large = _large(start)
     tied = [layer for layer in large if layer.tied]
     if tied:
@@ -208,15 +209,8 @@ def _blame(
     last = weighted[-1:]
     where = f"`{last[0].name}`" if last else "the output"
     if level.kind not in REGRESSION and level.offset > FROM_BIAS * level.spread:
-        return (
-            f"{where} prefers the same classes for every sample, and they are the wrong ones",
-            _places(start, last),
-            ("the output bias has the wrong sign or order, or does not allow for the weights of the loss",),
-            (
-                Remedy(
-                    text="start the output bias at zero, or at the best constant", code=f"{_bias(last)}.data.zero_()"
-                ),
-            ),
+        return wrong_bias(
+            level, labels, where, f"{spelled(last[0].name)}.bias" if last else "model.head.bias", _places(start, last)
         )
     jump = max(weighted, key=_growth, default=None)
     culprit = jump if jump is not None and _growth(jump) > 10 else (last[0] if last else None)
@@ -234,10 +228,6 @@ def _blame(
             ),
         ),
     )
-
-
-def _bias(last: list[Layer]) -> str:
-    return f"{spelled(last[0].name)}.bias" if last else "model.head.bias"
 
 
 def _growth(layer: Layer) -> float:
@@ -292,9 +282,10 @@ def _measured(start: InitialLoss, level: StartingLoss) -> str:
     if level.ignored:
         text += f", {level.ignored} ignored"
     factor = level.factors[0] if level.factors and len(start.levels) == 1 else 1.0
-    if abs(factor - 1) > 0.01:
+    summed = harmless_sum(start, level)
+    if abs(factor - 1) > 0.01 and not summed:
         text += f"; the final loss is {start.final[0]:.4g}, {factor:.4g} times that"
-    return text + f"; outputs spread by {level.spread:.3g}"
+    return text + f"; outputs spread by {level.spread:.3g}{summed}"
 
 
 def _expected(level: StartingLoss) -> str:

@@ -174,10 +174,35 @@ def test_a_sum_is_tried(after: float, after_mean: float, status: Status) -> None
     assert _ask(start, reduction="sum", factors=(64.0,) * 4).status == status
 
 
-def test_an_undivided_sum_is_said_where_nothing_diverges() -> None:
-    assert _ask(reduction="sum", factors=(64.0,) * 4).status == Status.WARN
-    assert _ask(reduction="sum", factors=(1.0,) * 4).status == Status.PASS
-    assert _ask(kind="mse", reduction="sum", factors=(64.0,) * 4).status == Status.PASS
+@pytest.mark.parametrize("kind", ["cross-entropy", "bce-with-logits", "mse"])
+def test_a_sum_that_the_optimizer_divides_out_is_only_mentioned(kind: str) -> None:
+    summed = _ask(kind=kind, reduction="sum", factors=(64.0,) * 4, target_range=(0.0, 1.0))
+    assert summed.status == Status.PASS
+    assert "the sum over 64 predictions" in summed.measured
+    assert "the sum over" not in _ask(kind=kind, reduction="sum", factors=(1.0,) * 4, target_range=(0.0, 1.0)).measured
+
+
+@pytest.mark.parametrize(
+    ("loss", "offset", "status"),
+    [
+        (3.02, 3.2, Status.FAIL),
+        (1.5, 1.6, Status.WARN),
+        (3.02, 1.4, Status.PASS),
+        (1.1, 3.2, Status.PASS),
+        (math.nan, 3.2, Status.PASS),
+    ],
+)
+def test_one_output_that_is_off_for_every_sample(loss: float, offset: float, status: Status) -> None:
+    labels = dataclasses.replace(LABELS, kind="bce-with-logits", classes=1, bias=(-3.178,), shares=(0.04,), now=(3.2,))
+    verdict = _ask(
+        labels=labels, kind="bce-with-logits", classes=1, target_range=(0.0, 1.0), expected=math.log(2), constant=0.16, loss=loss, error=0.01,
+        spread=0.07,
+        offset=offset,
+    )  # fmt: skip
+    assert verdict.status == status
+    if status == Status.FAIL:
+        assert "wrong sign" in verdict.causes[0]
+        assert "torch.tensor([-3.178])" in (verdict.remedies[0].code or "")
 
 
 @pytest.mark.parametrize(
