@@ -195,7 +195,8 @@ def test_a_sum_that_the_optimizer_divides_out_is_only_mentioned(kind: str) -> No
 def test_one_output_that_is_off_for_every_sample(loss: float, offset: float, status: Status) -> None:
     labels = dataclasses.replace(LABELS, kind="bce-with-logits", classes=1, bias=(-3.178,), shares=(0.04,), now=(3.2,))
     verdict = _ask(
-        labels=labels, kind="bce-with-logits", classes=1, target_range=(0.0, 1.0), expected=math.log(2), constant=0.16, loss=loss, error=0.01,
+        labels=labels, kind="bce-with-logits", classes=1, target_range=(0.0, 1.0), expected=math.log(2),
+        constant=0.16, loss=loss, error=0.01,
         spread=0.07,
         offset=offset,
     )  # fmt: skip
