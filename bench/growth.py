@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bench.steps import check
 from bench.tables import table
-from nncheck.assemble import assemble
 from nncheck.recipe import Recipe, Setup
+from nncheck.target.assemble import assemble
 
 DEPTHS = (10, 30, 100, 300, 1000)
 

@@ -11,10 +11,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from bench.tables import table
-from nncheck.assemble import assemble
 from nncheck.recipe import Recipe, Setup
 from nncheck.registry import select
 from nncheck.runner import run_target
+from nncheck.target.assemble import assemble
 from nncheck.verdict import CheckResult, Stage
 
 

@@ -11,11 +11,11 @@ from statistics import median
 import torch
 
 from bench.tables import table
-from nncheck.assemble import assemble
 from nncheck.recipe import Setup
 from nncheck.registry import select
 from nncheck.runner import run_target
 from nncheck.target import load_target
+from nncheck.target.assemble import assemble
 from nncheck.target.loading import isolated
 from nncheck.verdict import TargetResult
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import torch
 
-from nncheck.assemble import assemble
 from nncheck.recipe import Recipe
 from nncheck.registry import select as select_ids
 from nncheck.runner import Interrupted, make_report, run_target
+from nncheck.target.assemble import assemble
 from nncheck.verdict import Report
 
 

@@ -136,7 +136,7 @@ def run(
     ] = None,
 ) -> None:
     """Check one or more targets; the exit code is 0 (clean), 1 (findings), 2 (could not run) or 130 (interrupted)."""
-    from nncheck import session
+    from nncheck.process import session
     from nncheck.registry import select as choose
 
     if capture or SCRIPT_ARGUMENTS in ctx.meta:
@@ -168,7 +168,7 @@ def run(
             command=shlex.join(["nncheck", *sys.argv[1:]]) if _supervised else "nncheck run",
         )
         if _supervised and hasattr(os, "fork"):
-            from nncheck import supervisor
+            from nncheck.process import supervisor
 
             raise typer.Exit(supervisor.run(options))
         raise typer.Exit(session.run(options, descriptors=_supervised))
@@ -220,7 +220,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a file that binds the parts of a set-up, filled in with what TARGET names."""
-    from nncheck.session import write_text
+    from nncheck.process.session import write_text
     from nncheck.target.scaffold import scaffold
 
     if output.exists() and not force:
@@ -239,10 +239,10 @@ def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="The example file.")] = Path("nncheck_demo.py"),
 ) -> None:
     """Write a small example with a planted fault, and check it."""
-    from nncheck import session, supervisor
+    from nncheck.process import session, supervisor
     from nncheck.registry import select
 
-    source = Path(__file__).with_name("demo_example.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parent / "target" / "demo_example.py").read_text(encoding="utf-8")
     if output.exists() and output.read_text(encoding="utf-8") != source:
         typer.echo(f"{output} is there and has been changed: it is checked as it is", err=True)
     else:
@@ -275,7 +275,7 @@ def report(
     sarif: Annotated[Path | None, typer.Option("--sarif", metavar="FILE", help="The findings as SARIF 2.1.0.")] = None,
 ) -> None:
     """Render a saved result again, without torch."""
-    from nncheck import session
+    from nncheck.process import session
 
     try:
         options = session.Options(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from nncheck.lab.sandbox import Sandbox
 from nncheck.registry import needs_of, probe_of
-from nncheck.sandbox import Sandbox
 
 T = TypeVar("T")
 

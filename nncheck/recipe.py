@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from nncheck.errors import OutOfTime, TargetError
-from nncheck.source import user_frames, words_of
+from nncheck.observe.source import user_frames, words_of
 from nncheck.verdict import Place
 
 if TYPE_CHECKING:

@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import torch
 
 from nncheck._version import __version__
-from nncheck.deadline import alarm
 from nncheck.errors import CannotMeasure, OutOfTime, TargetError, explain
 from nncheck.evidence import Evidence
+from nncheck.lab.deadline import alarm
+from nncheck.lab.sandbox import Sandbox
+from nncheck.observe.source import user_frames, words_of
 from nncheck.probes.first_step import FirstStep
 from nncheck.recipe import Setup
 from nncheck.registry import Check, Entry, load, order_findings
-from nncheck.sandbox import Sandbox
-from nncheck.source import user_frames, words_of
 from nncheck.verdict import (
     CheckResult,
     Cost,

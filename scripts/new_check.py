@@ -46,8 +46,8 @@ PROBE = '''"""What is measured, in one sentence."""
 
 from dataclasses import dataclass
 
+from nncheck.lab.sandbox import Sandbox
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -269,7 +269,7 @@ def test_what_cannot_be_stopped_from_within_is_reported(name: str, monkeypatch: 
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         """)
     )
-    code = "import nncheck.supervisor as s, sys; s.GRACE_SECONDS = 1.0; from nncheck.cli import main; sys.exit(main())"
+    code = "import nncheck.process.supervisor as s, sys; s.GRACE_SECONDS = 1.0; from nncheck.cli import main; sys.exit(main())"
     process = subprocess.run(
         [sys.executable, "-c", code, "run", "lost.py", *QUICK, "--budget", budget, "--json", "r.json", "--no-report"],
         capture_output=True, text=True, timeout=120, check=False,

@@ -20,11 +20,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import nncheck
 import nncheck.probes
-from nncheck.assemble import assemble
 from nncheck.errors import CannotMeasure
 from nncheck.evidence import Evidence
+from nncheck.lab.sandbox import Sandbox
 from nncheck.registry import load, probe_of
-from nncheck.sandbox import Sandbox
+from nncheck.target.assemble import assemble
 
 PROBES = sorted(module.name for module in pkgutil.iter_modules(nncheck.probes.__path__))
 

@@ -11,17 +11,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nncheck import batch as batches
-from nncheck.collector import Collector
-from nncheck.dataflow import Flow
-from nncheck.losses import LossCall
-from nncheck.pretrained import learned_already, trained_before
+from nncheck.lab import batch as batches
+from nncheck.lab.sandbox import Sandbox
+from nncheck.losses.call import LossCall
+from nncheck.observe.collector import Collector
+from nncheck.observe.dataflow import Flow
+from nncheck.observe.pretrained import learned_already, trained_before
+from nncheck.observe.source import layer_place
+from nncheck.observe.streams import AttentionStream, ScaleStream, UnitStream
+from nncheck.observe.watch import Call
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.source import layer_place
-from nncheck.streams import AttentionStream, ScaleStream, UnitStream
 from nncheck.verdict import Place
-from nncheck.watch import Call
 
 # Few samples settle most: more samples can only find fewer dead and fewer always-on units, so the count goes on to the 512
 # that a verdict needs (five in a hundred units of a healthy layer are silent on 32 samples, none on 1024) only while some

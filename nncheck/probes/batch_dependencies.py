@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
-from nncheck import batch as batches
 from nncheck.errors import CannotMeasure, TargetError
-from nncheck.mixing import Ends, Leaks, both, first_mixing, leaks, pairs
+from nncheck.lab import batch as batches
+from nncheck.lab.sandbox import Sandbox
+from nncheck.lab.swapping import Swap, swapped
+from nncheck.observe.mixing import Ends, Leaks, both, first_mixing, leaks, pairs
+from nncheck.observe.rows import Rows, compare, like
+from nncheck.observe.tracks import Made, Track, follow, freeze
 from nncheck.registry import probe
-from nncheck.rows import Rows, compare, like
-from nncheck.sandbox import Sandbox
-from nncheck.swapping import Swap, swapped
-from nncheck.tracks import Made, Track, follow, freeze
 from nncheck.verdict import Place
 
 # Two passes a bit of the index: 64 samples cost 12 backward passes, 128 would cost 14 of twice the size.

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncheck import batch as batches
 from nncheck.errors import CannotMeasure, TargetError
-from nncheck.losses import LossCall
-from nncheck.norms import peaks
+from nncheck.lab import batch as batches
+from nncheck.lab.sandbox import Sandbox
+from nncheck.losses.call import LossCall
+from nncheck.observe.norms import peaks
+from nncheck.observe.source import layer_place
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.source import layer_place
 from nncheck.verdict import Place
 
 # Losses whose two arguments have different parts to play; a squared or absolute error is the same either way round, and a

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nncheck import batch as batches
-from nncheck.double import ModuleState, in_double, lift
 from nncheck.errors import CannotMeasure, OutOfTime, TargetError
-from nncheck.functions import FunctionErrors, check_functions, recording
+from nncheck.lab import batch as batches
+from nncheck.lab.double import ModuleState, in_double, lift
+from nncheck.lab.sandbox import Sandbox
+from nncheck.lab.snapshot import seed_everything
+from nncheck.observe.functions import FunctionErrors, check_functions, recording
+from nncheck.observe.source import layer_place
+from nncheck.observe.watch import Call
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.snapshot import seed_everything
-from nncheck.source import layer_place
 from nncheck.verdict import Place
-from nncheck.watch import Call
 
 # Enough for every branch of a batch-wise model to be taken; the cost is in proportion.
 MOST_SAMPLES, LEAST_SAMPLES = 8, 4

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncheck.norms import norms, peaks
+from nncheck.lab.sandbox import Sandbox
+from nncheck.observe.norms import norms, peaks
+from nncheck.observe.source import layer_place
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.source import layer_place
 from nncheck.verdict import Place
 
 # Zero-initialised branches wake up one step after another: LoRA's A after one step, adaLN-zero's blocks after two.

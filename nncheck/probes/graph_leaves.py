@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncheck.batch import named_tensors
-from nncheck.graph import leaves
-from nncheck.holders import Holder, find_holders
+from nncheck.lab.batch import named_tensors
+from nncheck.lab.sandbox import Sandbox
+from nncheck.observe.graph import leaves
+from nncheck.observe.holders import Holder, find_holders
+from nncheck.observe.source import is_users, layer_place, place_at
+from nncheck.observe.watch import Call
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.source import is_users, layer_place, place_at
 from nncheck.verdict import Place
-from nncheck.watch import Call
 
 # Attributes that torch accepts on a parameter without a word, meant for `requires_grad`.
 _TYPOS = ("require_grad", "requires_gradient", "require_gradient", "required_grad", "requires_grads", "requiers_grad")

@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 
-from nncheck import batch as batches
 from nncheck.errors import CannotMeasure
-from nncheck.layer_sizes import Layer, LayerWatch, rms, widest
-from nncheck.losses import LossCall, classes
-from nncheck.micro import micro_batches
-from nncheck.pretrained import frozen_output, trained_before
+from nncheck.lab import batch as batches
+from nncheck.lab.micro import micro_batches
+from nncheck.lab.sandbox import Sandbox
+from nncheck.losses.call import LossCall, classes
+from nncheck.losses.starting import KNOWN, Part, StartingLoss, has_classes, part_of, together
+from nncheck.observe.layer_sizes import Layer, LayerWatch, rms, widest
+from nncheck.observe.pretrained import frozen_output, trained_before
+from nncheck.observe.source import layer_place, located
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.source import layer_place, located
-from nncheck.starting_loss import KNOWN, Part, StartingLoss, has_classes, part_of, together
 from nncheck.verdict import Place
 
 # Samples and batches looked at: 256 samples give a standard error of 1/16 of the spread; eight passes at most.

@@ -15,18 +15,18 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nncheck import batch as batches
 from nncheck.errors import CannotMeasure, TargetError
-from nncheck.micro import micro_batches, sample_losses
-from nncheck.objective import detach_all
-from nncheck.pairing import constant_inputs, input_tensors, other_targets, permuted_inputs, same_tensors
+from nncheck.lab import batch as batches
+from nncheck.lab.micro import micro_batches, sample_losses
+from nncheck.lab.objective import detach_all
+from nncheck.lab.pairing import constant_inputs, input_tensors, other_targets, permuted_inputs, same_tensors
+from nncheck.lab.sandbox import Sandbox
+from nncheck.lab.snapshot import Snapshot, seed_everything
+from nncheck.lab.training import control_optimizer, named_optimizer, train, users_optimizer, without_dropout
+from nncheck.observe.watch import Handler
 from nncheck.probes.overfit import CONTROL_RATES, OverfitBatch
 from nncheck.probes.short_run import KEPT_NUMBERS, ShortRun
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.snapshot import Snapshot, seed_everything
-from nncheck.training import control_optimizer, named_optimizer, train, users_optimizer, without_dropout
-from nncheck.watch import Handler
 
 # Updates after which the runs are compared; later looks only if the earlier ones decide nothing. 300 is where weak signals
 # (a final gap of 0.06) show with t = 14.

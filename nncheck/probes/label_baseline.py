@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncheck import batch as batches
-from nncheck.label_luck import all_targets, drawn_anew, error_of_constant, rows_of, unusual_target
-from nncheck.levels import best_constant
-from nncheck.lineage import Node, back_through_moves
-from nncheck.losses import (
+from nncheck.lab import batch as batches
+from nncheck.lab.sandbox import Sandbox
+from nncheck.losses.call import (
     CLASSIFICATION,
     LossCall,
     classes,
@@ -24,10 +22,12 @@ from nncheck.losses import (
     soft_targets,
     target_distribution,
 )
+from nncheck.losses.label_luck import all_targets, drawn_anew, error_of_constant, rows_of, unusual_target
+from nncheck.losses.levels import best_constant
+from nncheck.losses.starting import describe_options, uninformed
+from nncheck.observe.lineage import Node, back_through_moves
+from nncheck.observe.source import layer_place, located
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.source import layer_place, located
-from nncheck.starting_loss import describe_options, uninformed
 from nncheck.verdict import Place
 
 # Labels and batches looked at. 2,000 labels give a share of 5 % to within half a percent.

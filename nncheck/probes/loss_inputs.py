@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nncheck.lineage import Node, back_through_moves, node_name, sources
-from nncheck.losses import LossCall, classes, place_of, soft_targets
+from nncheck.lab.sandbox import Sandbox
+from nncheck.losses.call import LossCall, classes, place_of, soft_targets
+from nncheck.observe.lineage import Node, back_through_moves, node_name, sources
+from nncheck.observe.source import layer_place, located
+from nncheck.observe.watch import Call
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.source import layer_place, located
 from nncheck.verdict import Place
-from nncheck.watch import Call
 
 _PRODUCERS = {
     "softmax": "softmax", "log_softmax": "log_softmax", "sigmoid": "sigmoid", "sigmoid_": "sigmoid", "special_expit": "sigmoid",

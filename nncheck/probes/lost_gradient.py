@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nncheck.graph import leaves
-from nncheck.losses import LossCall
+from nncheck.lab.sandbox import Sandbox
+from nncheck.losses.call import LossCall
+from nncheck.observe.graph import leaves
+from nncheck.observe.watch import Call
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
 from nncheck.verdict import Place
-from nncheck.watch import Call
 
 _CLAMPS = frozenset({"clamp", "clamp_", "clip", "clip_", "clamp_max", "clamp_max_", "hardtanh"})
 # Values that a clamp is looked at for; a model may clamp in every layer.

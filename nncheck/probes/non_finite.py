@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nncheck import batch as batches
-from nncheck.graph import nodes
+from nncheck.lab import batch as batches
+from nncheck.lab.sandbox import Sandbox
+from nncheck.observe.graph import nodes
+from nncheck.observe.watch import Call
 from nncheck.probes.first_step import FirstStep
 from nncheck.probes.gradients import Gradients
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
 from nncheck.verdict import Place
-from nncheck.watch import Call
 
 # Batches whose values are looked at; only those that stand out are run.
 SCANNED = 16

@@ -12,16 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncheck import batch as batches
 from nncheck.errors import TargetError
-from nncheck.losses import LossCall
-from nncheck.micro import data_loss, mean_loss
-from nncheck.objective import Outcome
-from nncheck.overfit_goal import Goal, accuracy, goal_of, predictions, smallest, variety
-from nncheck.preview import preview
-from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.training import (
+from nncheck.lab import batch as batches
+from nncheck.lab.micro import data_loss, mean_loss
+from nncheck.lab.objective import Outcome
+from nncheck.lab.sandbox import Sandbox
+from nncheck.lab.training import (
     control_optimizer,
     named_optimizer,
     train,
@@ -29,6 +25,10 @@ from nncheck.training import (
     users_optimizer,
     without_dropout,
 )
+from nncheck.losses.call import LossCall
+from nncheck.losses.goal import Goal, accuracy, goal_of, predictions, smallest, variety
+from nncheck.observe.preview import preview
+from nncheck.registry import probe
 from nncheck.verdict import Place, Samples
 
 # Updates before the user's optimizer is compared with a control. An MLP, a linear model and a transformer LM are done in 18 to

@@ -6,15 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from nncheck import batch as batches
 from nncheck.errors import CannotMeasure, TargetError
-from nncheck.micro import micro_batches, micro_size, sample_losses
+from nncheck.lab import batch as batches
+from nncheck.lab.micro import micro_batches, micro_size, sample_losses
+from nncheck.lab.sandbox import Sandbox
+from nncheck.lab.snapshot import Snapshot, seed_everything
+from nncheck.lab.training import named_optimizer, train, trainable, users_optimizer, without_dropout
+from nncheck.observe.watch import Handler
 from nncheck.probes.activations import Activations, measure
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.snapshot import Snapshot, seed_everything
-from nncheck.training import named_optimizer, train, trainable, users_optimizer, without_dropout
-from nncheck.watch import Handler
 
 # A micro-batch is a quarter of a batch: 32 updates cost 8 training steps. Enough for an Adam at 1e-3 to leave the initial
 # state (update/weight ratio 2e-2 at step 1), and the first look of input-baseline.

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncheck import batch as batches
-from nncheck.lineage import Derived, Node, back_through_moves
-from nncheck.losses import CLASSIFICATION, LossCall, classes, place_of, soft_targets
+from nncheck.lab import batch as batches
+from nncheck.lab.sandbox import Sandbox
+from nncheck.losses.call import CLASSIFICATION, LossCall, classes, place_of, soft_targets
+from nncheck.observe.lineage import Derived, Node, back_through_moves
+from nncheck.observe.source import layer_place, located
+from nncheck.observe.watch import Call
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.source import layer_place, located
 from nncheck.verdict import Place
-from nncheck.watch import Call
 
 # What a hand-written loss joins predictions and targets with.
 _JOINS = {"sub": "-", "subtract": "-", "rsub": "-", "__rsub__": "-", "mul": "*", "multiply": "*", "__rmul__": "*"}

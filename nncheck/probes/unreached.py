@@ -10,13 +10,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nncheck.graph import leaves
+from nncheck.lab.sandbox import Sandbox
+from nncheck.observe.graph import leaves
+from nncheck.observe.source import class_place, is_users, layer_place
+from nncheck.observe.watch import Call
 from nncheck.probes.gradients import Gradients, ParameterGradients
 from nncheck.registry import probe
-from nncheck.sandbox import Sandbox
-from nncheck.source import class_place, is_users, layer_place
 from nncheck.verdict import Place
-from nncheck.watch import Call
 
 Why = Literal["never used", "cut", "no_grad", "dropped"]
 

@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from nncheck.errors import TargetError
+from nncheck.observe.source import place_at
 from nncheck.recipe import PARTS, Recipe, call_factory, is_factory
-from nncheck.source import place_at
 from nncheck.target.loading import Target, attribute, origins_of
 from nncheck.target.names import (
     BATCH_NAMES,

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from nncheck.errors import OutOfTime, TargetError
-from nncheck.source import is_users, place_at, shown, user_frames, words_of
+from nncheck.observe.source import is_users, place_at, shown, user_frames, words_of
 from nncheck.target.reading import Reading, read, training_on_import
 from nncheck.verdict import Place
 
@@ -122,7 +122,7 @@ def isolated() -> Iterator[None]:
     """
     import torch
 
-    from nncheck.snapshot import RandomState
+    from nncheck.lab.snapshot import RandomState
 
     world, threads = RandomState(), torch.get_num_threads()
     path, folder, bytecode = list(sys.path), os.getcwd(), sys.dont_write_bytecode

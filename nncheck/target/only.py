@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from nncheck.lightning import is_lightning_data
+from nncheck.target.lightning import is_lightning_data
 from nncheck.target.names import DATA_SETS
 from nncheck.target.search import Search, several
 

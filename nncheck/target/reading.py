@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nncheck.errors import TargetError
-from nncheck.source import place_at, shown
+from nncheck.observe.source import place_at, shown
 
 # Local files that a file imports are read too, this deep: `run.py` -> `engine.py` -> `train.py`.
 MAX_DEPTH = 4

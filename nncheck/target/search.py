@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from nncheck.errors import TargetError
-from nncheck.source import place_at, shown
+from nncheck.observe.source import place_at, shown
 from nncheck.target.loading import Target
 from nncheck.target.names import FLAGS, NAMES
 from nncheck.target.reading import Reading

@@ -11,9 +11,9 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from nncheck import Recipe
-from nncheck.assemble import assemble
+from nncheck.lab.sandbox import Sandbox
 from nncheck.probes.activations import Activation, Activations, activations
-from nncheck.sandbox import Sandbox
+from nncheck.target.assemble import assemble
 
 
 def _sandbox(model: nn.Module, x: Tensor, y: Tensor, *, loss: object = None, batch: int = 64) -> Sandbox:

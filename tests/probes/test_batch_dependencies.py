@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import nncheck
 from nncheck import Recipe
-from nncheck.assemble import assemble
 from nncheck.checks.wiring.batch_mixing import batch_mixing
 from nncheck.errors import CannotMeasure
+from nncheck.lab.sandbox import Sandbox
 from nncheck.probes.batch_dependencies import BatchDependencies, batch_dependencies
-from nncheck.sandbox import Sandbox
+from nncheck.target.assemble import assemble
 from nncheck.verdict import Status
 
 B, T, E, C = 24, 6, 8, 3

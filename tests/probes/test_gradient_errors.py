@@ -11,10 +11,10 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from nncheck import Recipe
-from nncheck.assemble import assemble
 from nncheck.checks.wiring.gradient_check import gradient_check
+from nncheck.lab.sandbox import Sandbox
 from nncheck.probes.gradient_errors import GradientErrors, gradient_errors
-from nncheck.sandbox import Sandbox
+from nncheck.target.assemble import assemble
 from nncheck.verdict import Status
 
 N, H, C = 8, 12, 3

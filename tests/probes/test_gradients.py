@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from nncheck import Recipe
-from nncheck.assemble import assemble
-from nncheck.norms import norms, peaks
+from nncheck.lab.sandbox import Sandbox
+from nncheck.observe.norms import norms, peaks
 from nncheck.probes.first_step import first_step
 from nncheck.probes.gradients import STEPS, Gradients, ParameterGradients, gradients
 from nncheck.probes.unreached import Unreached, unreached
-from nncheck.sandbox import Sandbox
+from nncheck.target.assemble import assemble
 
 
 def sandbox(model: nn.Module, optimizer: torch.optim.Optimizer | None = None, **parts: object) -> Sandbox:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nncheck.graph import leaves
+from nncheck.observe.graph import leaves
 from nncheck.probes.graph_leaves import graph_leaves
 from tests.probes.test_gradients import linear, sandbox
 

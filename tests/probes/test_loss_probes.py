@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from nncheck import Recipe
-from nncheck.assemble import assemble
-from nncheck.lineage import compares_activations
+from nncheck.lab.sandbox import Sandbox
+from nncheck.losses.starting import by_position
+from nncheck.observe.lineage import compares_activations
 from nncheck.probes.initial_loss import initial_loss
 from nncheck.probes.label_baseline import label_baseline, spelled
 from nncheck.probes.loss_inputs import loss_inputs
 from nncheck.probes.target_pairing import target_pairing
-from nncheck.sandbox import Sandbox
-from nncheck.starting_loss import by_position
+from nncheck.target.assemble import assemble
 from tests.cases.loss_at_init import Classifier, recipe
 from tests.cases.loss_broadcast import tagging
 

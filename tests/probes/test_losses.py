@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nncheck.levels import best_constant, plateaus
-from nncheck.losses import LossCall, floor, loss_call, per_element
-from nncheck.watch import Call, Watch
+from nncheck.losses.call import LossCall, floor, loss_call, per_element
+from nncheck.losses.levels import best_constant, plateaus
+from nncheck.observe.watch import Call, Watch
 
 GENERATOR = torch.Generator().manual_seed(0)
 N, C = 64, 5

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nncheck import Recipe
-from nncheck.assemble import assemble
 from nncheck.evidence import Evidence
+from nncheck.lab.sandbox import Sandbox
 from nncheck.probes.lost_gradient import LostGradient
 from nncheck.probes.non_finite import NonFinite
-from nncheck.sandbox import Sandbox
+from nncheck.target.assemble import assemble
 from tests.probes.test_gradients import linear
 
 

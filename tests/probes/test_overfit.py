@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from nncheck import Recipe
-from nncheck.assemble import assemble
 from nncheck.errors import CannotMeasure
-from nncheck.pairing import constant_inputs
+from nncheck.lab.pairing import constant_inputs
+from nncheck.lab.sandbox import Sandbox
 from nncheck.probes.activations import Activations, measure
 from nncheck.probes.input_baseline import InputBaseline, input_baseline
 from nncheck.probes.overfit import OverfitBatch, overfit
 from nncheck.probes.short_run import ShortRun, short_run
-from nncheck.sandbox import Sandbox
+from nncheck.target.assemble import assemble
 
 
 def _sandbox(

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from nncheck.assemble import assemble
 from nncheck.errors import TargetError
-from nncheck.objective import Objective
+from nncheck.lab.objective import Objective
 from nncheck.recipe import Setup
 from nncheck.target import load_target
+from nncheck.target.assemble import assemble
 from nncheck.target.loading import isolated
 
 HEAD = """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
+from nncheck.losses.starting import StartingLoss
 from nncheck.probes.initial_loss import InitialLoss, is_sum
 from nncheck.probes.label_baseline import LabelBaseline
 from nncheck.probes.loss_inputs import LossInput
-from nncheck.starting_loss import StartingLoss
 from nncheck.verdict import Remedy, Verdict, failed, warned
 
 # Rows of log-probabilities sum to one, or to less where some outcomes are left out; raw scores start near ln C.

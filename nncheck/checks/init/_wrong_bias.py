@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from nncheck.losses.starting import StartingLoss
 from nncheck.probes.label_baseline import LabelBaseline
-from nncheck.starting_loss import StartingLoss
 from nncheck.verdict import Place, Remedy
 
 Blame = tuple[str, tuple[Place, ...], tuple[str, ...], tuple[Remedy, ...]]

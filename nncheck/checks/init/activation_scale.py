@@ -22,7 +22,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from nncheck.activation_views import (
+from nncheck.checks.init._activation_views import (
     SMALL_INPUT,
     dependence,
     hidden_rectifiers,

@@ -22,7 +22,7 @@ Source
 
 import math
 
-from nncheck.activation_views import (
+from nncheck.checks.init._activation_views import (
     SMALL_INPUT,
     dependence,
     hidden_rectifiers,

@@ -1,4 +1,4 @@
-"""The gradient arrives, everywhere, at a size that can train.
+"""The gradient vanishes, explodes or never arrives.
 
 What it does
     Measures each parameter's gradient over three steps of the user's optimizer and, for every weight matrix, how much the

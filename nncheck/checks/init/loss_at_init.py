@@ -1,4 +1,4 @@
-"""The loss at initialisation is what chance gives.
+"""The loss at initialisation is not what chance gives.
 
 What it does
     Observes the loss functions really called in up to eight batches and compares each with its exact value where the outputs
@@ -25,12 +25,12 @@ import math
 
 from nncheck.checks.init._loss_misuse import harmless_sum, limits, misuse, reduction_fault, wrong_classes
 from nncheck.checks.init._wrong_bias import Blame, wrong_bias
-from nncheck.layer_sizes import Layer
+from nncheck.losses.starting import StartingLoss
+from nncheck.observe.layer_sizes import Layer
 from nncheck.probes.initial_loss import InitialLoss
 from nncheck.probes.label_baseline import LabelBaseline, spelled
 from nncheck.probes.loss_inputs import LossInputs
 from nncheck.registry import check
-from nncheck.starting_loss import StartingLoss
 from nncheck.verdict import Bars, Guide, Place, Remedy, Stage, Table, Verdict, failed, passed, skipped, warned
 
 # A weight of standard deviation g/sqrt(fan-in) multiplies independent inputs by g: 0.58 is torch's default, 1.41 He's, 5/3 the

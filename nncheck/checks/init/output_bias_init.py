@@ -1,4 +1,4 @@
-"""The output starts at the best constant prediction.
+"""The output does not start at the best constant prediction.
 
 What it does
     Computes, from the labels of up to 20 batches, the constant output with the lowest loss (label shares for cross-entropy,

@@ -22,7 +22,7 @@ Source
 
 import math
 
-from nncheck.activation_views import histogram, located, percent, spread_out, table
+from nncheck.checks.init._activation_views import histogram, located, percent, spread_out, table
 from nncheck.probes.activations import Activation, Activations, Attention
 from nncheck.registry import check
 from nncheck.verdict import (

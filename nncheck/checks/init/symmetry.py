@@ -1,4 +1,4 @@
-"""Units of a layer start different, so that they can learn different things.
+"""Units of a layer start equal, so that they can only learn the same thing.
 
 What it does
     Compares the rows (output units) of every weight matrix at the start and after a few steps of the user's optimizer.

@@ -1,4 +1,4 @@
-"""The inputs help: with them the network predicts samples it has not seen better than without.
+"""The inputs do not help to predict samples that were not seen before.
 
 What it does
     Trains three copies from the same start for up to 256 small updates, each on fresh samples: on the real inputs, on inputs made

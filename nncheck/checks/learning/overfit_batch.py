@@ -1,4 +1,4 @@
-"""The network can learn one small batch by heart.
+"""The network cannot learn one small batch by heart.
 
 What it does
     Trains on up to 16 samples of the first batch until their loss is near its floor and every label is right: with the set-up's own

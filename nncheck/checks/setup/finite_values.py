@@ -1,4 +1,4 @@
-"""Everything is finite: data, weights, loss and gradients.
+"""NaN or infinity in the data, the weights, the loss or the gradients.
 
 What it does
     Looks for NaN and Inf in the first batches, the weights, the loss and every gradient, runs batches that stand out

@@ -1,4 +1,4 @@
-"""One training step runs from batch to gradient.
+"""One training step does not run from batch to gradient.
 
 What it does
     Takes the first batch, calls model and loss as they are joined in the set-up, and calls backward once. If the last

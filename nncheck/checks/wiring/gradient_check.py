@@ -19,7 +19,7 @@ Source
 
 import math
 
-from nncheck.functions import ArgumentError, FunctionErrors
+from nncheck.observe.functions import ArgumentError, FunctionErrors
 from nncheck.probes.gradient_errors import GradientErrors, Moment
 from nncheck.registry import check
 from nncheck.verdict import Place, Remedy, Stage, Table, Verdict, failed, passed, warned

@@ -1,4 +1,4 @@
-"""The optimizer holds what the loss depends on: no more, no less.
+"""The optimizer does not hold what the loss depends on, or holds what it does not.
 
 What it does
     Walks from the loss back to the leaves of its graph and compares them with the model's parameters and with the

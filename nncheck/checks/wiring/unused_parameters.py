@@ -1,4 +1,4 @@
-"""Every trainable parameter gets a gradient.
+"""A trainable parameter never gets a gradient.
 
 What it does
     Takes three steps of the training as it is set up, and more while some parameter has had no gradient at all. For those

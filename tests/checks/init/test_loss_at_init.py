@@ -6,11 +6,11 @@ import math
 import pytest
 
 from nncheck.checks.init.loss_at_init import loss_at_init
-from nncheck.layer_sizes import Layer
+from nncheck.losses.starting import StartingLoss
+from nncheck.observe.layer_sizes import Layer
 from nncheck.probes.initial_loss import InitialLoss, SumTrial
 from nncheck.probes.label_baseline import LabelBaseline
 from nncheck.probes.loss_inputs import LossInputs
-from nncheck.starting_loss import StartingLoss
 from nncheck.verdict import Place, Status, Verdict
 from tests.checks.init.test_output_bias_init import LABELS
 from tests.checks.wiring.test_double_softmax import LOG_SOFTMAX, LOGITS

@@ -6,8 +6,8 @@ import math
 import pytest
 
 from nncheck.checks.learning.overfit_batch import overfit_batch
-from nncheck.levels import Level
-from nncheck.overfit_goal import Goal
+from nncheck.losses.goal import Goal
+from nncheck.losses.levels import Level
 from nncheck.probes.overfit import OverfitBatch, Run
 from nncheck.verdict import Curve, Status, Table
 

@@ -6,8 +6,8 @@ from math import inf
 import pytest
 
 from nncheck.checks.wiring.batch_mixing import batch_mixing
+from nncheck.lab.swapping import Swap
 from nncheck.probes.batch_dependencies import BatchDependencies, Mixing
-from nncheck.swapping import Swap
 from nncheck.verdict import Place, Status
 
 CLEAN = BatchDependencies(

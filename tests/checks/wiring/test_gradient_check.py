@@ -6,7 +6,7 @@ from math import nan
 import pytest
 
 from nncheck.checks.wiring.gradient_check import gradient_check
-from nncheck.functions import ArgumentError, FunctionErrors
+from nncheck.observe.functions import ArgumentError, FunctionErrors
 from nncheck.probes.gradient_errors import GradientErrors, Moment
 from nncheck.verdict import Place, Status
 

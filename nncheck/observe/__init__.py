@@ -1,0 +1,1 @@
+"""What is seen while the user's code runs, and whose line it was."""

@@ -1,0 +1,1 @@
+"""One run of the command line as a process: what it was asked, who watches over it, what it prints."""

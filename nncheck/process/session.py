@@ -1,0 +1,327 @@
+"""One run of `nncheck run`: every target loaded and checked within the budget, and what was found written out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nncheck.errors import OutOfTime, TargetError, UsageError, explain
+from nncheck.lab.deadline import alarm
+from nncheck.observe.source import user_frames
+from nncheck.process.prints import UserOutput
+from nncheck.report.terminal import Terminal
+from nncheck.verdict import CheckResult, Cost, Report, TargetResult
+
+if TYPE_CHECKING:
+    import torch
+
+    from nncheck.recipe import Setup
+
+FailOn = Literal["fail", "warn", "never"]
+
+Tell = Callable[..., None]
+"""Told of every event: ("target", text), ("parts", TargetResult without checks), ("started", id, stage), ("check", result)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `nncheck run` was asked. Paths are absolute: the user's code may change the folder."""
+
+    targets: tuple[str, ...]
+    flags: Mapping[str, str] = field(default_factory=dict)
+    selected: frozenset[str]
+    report: Path | None = None
+    json: Path | Literal["-"] | None = None
+    junit: Path | None = None
+    sarif: Path | None = None
+    markdown: Path | None = None
+    save_plots: Path | None = None
+    fail_on: FailOn = "fail"
+    seed: int = 0
+    device: str = "auto"
+    budget: float = 600.0
+    quiet: bool = False
+    verbose: bool = False
+    full_traceback: bool = False
+    command: str = "nncheck run"
+
+
+def run(options: Options, *, descriptors: bool, tell: Tell = lambda *_: None) -> int:
+    """Check the targets, print, write the files; returns the exit code. Nothing of the user's reaches standard output."""
+    begun = time.monotonic()
+    with UserOutput(descriptors=descriptors) as output:
+        stream = output.err if options.json == "-" else output.out
+        with Terminal(quiet=options.quiet, verbose=options.verbose, stream=stream) as terminal:
+            report = _check_all(options, terminal, output, tell, deadline=begun + options.budget)
+            tell("finishing")
+            written = write_outputs(report, options, output)
+            terminal.finish(report, written=written)
+            stream.flush()
+        return report.exit_code
+
+
+def _check_all(options: Options, terminal: Terminal, output: UserOutput, tell: Tell, *, deadline: float) -> Report:
+    begun = time.monotonic()
+    results: list[TargetResult] = []
+    interrupted = False
+    for text in options.targets:
+        try:
+            terminal.start(text)
+            tell("target", text)
+            result, interrupted = _check_one(text, options, terminal, output, tell, deadline)
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+        results.append(result)
+        if interrupted:
+            break
+    return make_report(results, options, seconds=time.monotonic() - begun, interrupted=interrupted)
+
+
+def make_report(
+    results: list[TargetResult], options: Options, *, seconds: float, interrupted: bool, environment: bool = True
+) -> Report:
+    """The results as a report. `environment=False`: without asking torch about itself."""
+    import datetime
+
+    from nncheck._version import __version__
+
+    surroundings = {"nncheck": __version__, "seed": str(options.seed), "command": options.command}
+    # Not before the runner is there: an interrupt may have come in the middle of torch's import.
+    runner = sys.modules.get("nncheck.runner") if environment else None
+    if runner is not None and hasattr(runner, "environment"):
+        surroundings = runner.environment(
+            seed=options.seed, device=_device(options) or "as the model", command=options.command
+        )
+    return Report(
+        nncheck_version=__version__,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        environment=surroundings,
+        targets=tuple(results),
+        seconds=seconds,
+        fail_on=options.fail_on,
+        interrupted=interrupted,
+    )
+
+
+def _check_one(
+    text: str, options: Options, terminal: Terminal, output: UserOutput, tell: Tell, deadline: float
+) -> tuple[TargetResult, bool]:
+    from nncheck.target.loading import isolated
+
+    def failed(error: BaseException) -> None:
+        if options.full_traceback:
+            terminal.close()  # a spinner would draw over it
+            seen: list[BaseException] = []
+            while isinstance(error, TargetError) and error.__context__ is not None and error not in seen:
+                seen.append(error)
+                error = error.__context__
+            traceback.print_exception(error, file=output.err)
+
+    began = time.monotonic()
+    output.forget()
+    with isolated():
+        try:
+            setup = _load(text, options, terminal, tell, deadline)
+            result, interrupted = _check(text, setup, options, terminal, tell, deadline, failed)
+            if result.problem is not None:
+                result = dataclasses.replace(result, problem=result.problem + _printed(output))
+            return result, interrupted
+        except OutOfTime as stop:
+            late = f"the time budget of {options.budget:g} s ran out while the target was loaded"
+            problem = explain(TargetError(late, places=user_frames(stop)))
+        except TargetError as error:
+            failed(error)
+            problem = explain(error)
+    return failed_target(text, problem + _printed(output), seconds=time.monotonic() - began), False
+
+
+def _printed(output: UserOutput) -> str:
+    lines = output.tail().splitlines()
+    return "\n  it printed last:" + "".join(f"\n    {line}" for line in lines) if lines else ""
+
+
+def _load(text: str, options: Options, terminal: Terminal, tell: Tell, deadline: float) -> Setup:
+    import torch
+
+    if options.report is not None or options.save_plots is not None:
+        _preload()
+    from nncheck.lab.snapshot import seed_everything
+    from nncheck.runner import describe_optimizer, loss_name
+    from nncheck.target import load_target
+    from nncheck.target.assemble import assemble
+
+    device = _device(options)
+    seed_everything(options.seed)
+    with alarm(deadline):
+        found = load_target(text, options.flags)
+        setup = assemble(
+            found.recipe, seed=options.seed, device=device, origins=found.origins, names=found.names, notes=found.notes
+        )
+    terminal.bound(setup.bound, setup.notes)
+    parameters = [p for p in setup.model.parameters() if not torch.nn.parameter.is_lazy(p)]
+    tell(
+        "parts",
+        TargetResult(
+            target=text, model=type(setup.model).__name__, parameters=sum(p.numel() for p in parameters),
+            loss=loss_name(setup), optimizer=describe_optimizer(setup), bound=setup.bound, notes=setup.notes,
+            checks=(), findings=(), seconds=0.0, cost=Cost(),
+        ),
+    )  # fmt: skip
+    return setup
+
+
+def _check(
+    text: str,
+    setup: Setup,
+    options: Options,
+    terminal: Terminal,
+    tell: Tell,
+    deadline: float,
+    failed: Callable[[Exception], None],
+) -> tuple[TargetResult, bool]:
+    import torch
+
+    from nncheck.runner import Interrupted, run_target
+
+    device = _device(options)
+    if device is None:
+        device = next((p.device for p in setup.model.parameters()), torch.device("cpu"))
+    try:
+        result = run_target(
+            text,
+            setup,
+            selected=options.selected,
+            seed=options.seed,
+            device=device,
+            deadline=deadline,
+            listener=_Both(terminal, tell),
+            failed=failed,
+        )
+    except Interrupted as stop:
+        return stop.result, True
+    return result, False
+
+
+class _Both:
+    """Tells the terminal and the process that watches over this one."""
+
+    def __init__(self, terminal: Terminal, tell: Tell) -> None:
+        self._terminal, self._tell = terminal, tell
+
+    def check_started(self, id: str, stage: str) -> None:
+        self._terminal.check_started(id, stage)
+        self._tell("started", id, stage)
+
+    def check_done(self, result: CheckResult) -> None:
+        self._terminal.check_done(result)
+        self._tell("check", result)
+
+
+def _device(options: Options) -> torch.device | None:
+    """The device asked for; None for "auto": wherever the model is already."""
+    import torch
+
+    if options.device == "auto":
+        return None
+    ready = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not ready[options.device]:
+        raise UsageError(f"--device {options.device}: torch {torch.__version__} finds no such device here")
+    return torch.device(options.device)
+
+
+_preloading = threading.Lock()
+
+
+def _preload() -> None:
+    """Import matplotlib beside the checks: it takes 0.7 s, and they mostly leave a core idle."""
+    from nncheck.report.figures import preload
+
+    if _preloading.acquire(blocking=False):
+        threading.Thread(target=preload, name="nncheck-preload", daemon=True).start()
+
+
+def failed_target(text: str, problem: str, *, seconds: float) -> TargetResult:
+    """A target that could not be checked at all."""
+    return TargetResult(
+        target=text, model="", parameters=0, loss="", optimizer="", bound=(), notes=(), checks=(), findings=(),
+        seconds=seconds, cost=Cost(seconds=seconds), problem=problem,
+    )  # fmt: skip
+
+
+def write_outputs(report: Report, options: Options, output: UserOutput | None = None) -> dict[str, str]:
+    """Write every file that was asked for; what lies where, for people. Raises UsageError if one cannot be written."""
+    written: dict[str, str] = {}
+    if options.json == "-":
+        from nncheck.report.json import to_json
+
+        stream = sys.stdout if output is None else output.out
+        stream.write(to_json(report))
+        stream.flush()
+    files: list[tuple[str, Any, Callable[[Report], str]]] = []
+    if isinstance(options.json, Path):
+        files.append(("json", options.json, _json))
+    files += [("junit", options.junit, _junit), ("sarif", options.sarif, _sarif)]
+    files += [("markdown", options.markdown, Report.to_markdown), ("report", options.report, Report.to_html)]
+    for name, path, render in files:
+        if path is not None:
+            write_text(path, render(report))
+            written[name] = _shown(path)
+    if options.save_plots is not None:
+        from nncheck.report.figures import save_plots
+
+        try:
+            save_plots(report, options.save_plots)
+        except OSError as error:
+            raise UsageError(f"{options.save_plots}: {error.strerror or error}") from error
+        written["plots"] = _shown(options.save_plots)
+    return written
+
+
+def _json(report: Report) -> str:
+    from nncheck.report.json import to_json
+
+    return to_json(report)
+
+
+def _junit(report: Report) -> str:
+    from nncheck.report.junit import to_junit
+
+    return to_junit(report)
+
+
+def _sarif(report: Report) -> str:
+    from nncheck.report.sarif import to_sarif
+
+    return to_sarif(report)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one go, its folder made if need be: a reader never sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # a pipe or a device such as /dev/stderr
+            path.write_text(text, encoding="utf-8")
+            return
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _shown(path: Path) -> str:
+    from nncheck.observe.source import shown
+
+    return shown(str(path))
