@@ -33,7 +33,7 @@ from nncheck.verdict import Place
 # Labels and batches looked at. 2,000 labels give a share of 5 % to within half a percent.
 LABELS = 2_000
 BATCHES = 20
-# Updates of the output layer that are simulated at most, and how near to the constant they must come (numerics 5.2).
+# Updates of the output layer that are simulated at most, and how near to the constant they must come.
 UPDATES = 1_000
 # Multiplications spent on them: a second or so.
 WORK = 100_000_000
