@@ -39,8 +39,9 @@ LARGE_GAIN = 2.5
 DEFAULT_GAIN = 1 / math.sqrt(3)
 # Standardised inputs have size 1, images in [0, 1] about 0.5, pixels in 0..255 about 130.
 LARGE_INPUT = 10.0
-# Regression: how many times the loss of the output zero (twice the size in every target), where the outputs themselves are also large;
-# a fresh head on inputs of size 1 gives outputs below 1. The losses that grow linearly have the roots of these.
+# Regression: how many times the loss of the output zero (4: as if every target were doubled and turned round), where the
+# outputs themselves are also large; a fresh head on inputs of size 1 gives outputs below 1. The losses that grow linearly
+# have the roots of these.
 REGRESSION_WARN, REGRESSION_FAIL, LARGE_OUTPUT = 4.0, 25.0, 3.0
 LINEAR = ("l1", "smooth-l1", "huber")
 BINARY = ("bce", "bce-with-logits")

@@ -31,7 +31,8 @@ from nncheck.verdict import Bars, Guide, Remedy, Stage, Table, Verdict, passed, 
 GAP, ERRORS = 0.5, 3.0
 # A gap of a few hundredths of a nat is gone after a few updates, whatever its share of a small constant.
 LEAST_GAP = 0.1
-# Regression: initial loss over the loss of the best constant (E[y^2]/Var: 1.05 for N(0, 1), 5.1 for U(0, 1), 26 for N(50, 10)). |y| grows with the root.
+# Regression: initial loss over the loss of the best constant, E[y^2]/Var: 1.05 for N(0, 1), 5.1 for U(0, 1), 26 for
+# N(50, 10). |y| grows with the root.
 # Counts are judged by their deviance, what is left above perfect rates, which is to Poisson what the square is to MSE. A mean of
 # 9 gives 24; its log-rate lies as far from zero as the log-odds of one positive in ten.
 R0 = {"mse": 4.0, "l1": 2.0, "smooth-l1": 2.0, "huber": 2.0, "poisson-nll": 25.0}
