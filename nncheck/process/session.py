@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 import threading
@@ -63,6 +64,8 @@ def run(options: Options, *, descriptors: bool, tell: Tell = lambda *_: None) ->
         with Terminal(quiet=options.quiet, verbose=options.verbose, stream=stream) as terminal:
             report = _check_all(options, terminal, output, tell, deadline=begun + options.budget)
             tell("finishing")
+            if _draws(options):
+                _preload().join()  # matplotlib is not made to be used by one thread while another still imports it
             written = write_outputs(report, options, output)
             terminal.finish(report, written=written)
             stream.flush()
@@ -153,7 +156,7 @@ def _printed(output: UserOutput) -> str:
 def _load(text: str, options: Options, terminal: Terminal, tell: Tell, deadline: float) -> Setup:
     import torch
 
-    if options.report is not None or options.save_plots is not None:
+    if _draws(options):
         _preload()
     from nncheck.lab.snapshot import seed_everything
     from nncheck.runner import describe_optimizer, loss_name
@@ -239,15 +242,18 @@ def _device(options: Options) -> torch.device | None:
     return torch.device(options.device)
 
 
-_preloading = threading.Lock()
+def _draws(options: Options) -> bool:
+    return options.report is not None or options.save_plots is not None
 
 
-def _preload() -> None:
+@functools.cache
+def _preload() -> threading.Thread:
     """Import matplotlib beside the checks: it takes 0.7 s, and they mostly leave a core idle."""
     from nncheck.report.figures import preload
 
-    if _preloading.acquire(blocking=False):
-        threading.Thread(target=preload, name="nncheck-preload", daemon=True).start()
+    thread = threading.Thread(target=preload, name="nncheck-preload", daemon=True)
+    thread.start()
+    return thread
 
 
 def failed_target(text: str, problem: str, *, seconds: float) -> TargetResult:
