@@ -7,7 +7,7 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from nncheck._version import __version__
 
@@ -20,6 +20,9 @@ import typer.core
 
 from nncheck.errors import TargetError, UsageError
 from nncheck.target.names import FLAGS
+
+if TYPE_CHECKING:
+    from nncheck.verdict import Report
 
 CAPTURE = (
     "running a training script until its first optimizer step is not part of this version; put the set-up (model, "
@@ -310,7 +313,7 @@ def diff(
     raise typer.Exit(1 if change.worse else 0)
 
 
-def _read_result(path: Path):  # type: ignore[no-untyped-def]  # a Report, whose module is imported late
+def _read_result(path: Path) -> Report:
     from nncheck.report.json import from_json
 
     try:

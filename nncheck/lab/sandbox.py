@@ -52,10 +52,6 @@ class Sandbox:
         if time.monotonic() > self.deadline:
             raise OutOfTime
 
-    def remaining(self) -> float:
-        """Seconds left of the budget; infinite without one."""
-        return self.deadline - time.monotonic()
-
     def checkpoint(self) -> Snapshot:
         """The present state, to start a later trial from."""
         return Snapshot(self._roots)

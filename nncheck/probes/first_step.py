@@ -29,7 +29,7 @@ class FirstStep:
 
     loss: its value. connected: whether it has a gradient. batch, output: what went in and came out, in words.
     swapped: a loss call whose first argument is data and whose second carries the gradient, and where.
-    bad_inputs, bad_parameters, bad_buffers, bad_gradients: names of tensors that hold NaN or Inf.
+    bad_parameters, bad_buffers, bad_gradients: names of tensors that hold NaN or Inf.
     bad_layer: the first layer whose output is not finite although its inputs are.
     ignore_index: of the loss, if it has one.
     single: what happens when the epoch's last batch has one sample ("" if all is well or no batch is that small).
@@ -42,7 +42,6 @@ class FirstStep:
     output: str
     losses: tuple[str, ...]
     loss_place: Place | None
-    bad_inputs: tuple[str, ...]
     bad_parameters: tuple[str, ...]
     bad_layer: Place | None
     bad_gradients: tuple[str, ...]
@@ -83,7 +82,6 @@ def first_step(sandbox: Sandbox) -> FirstStep:
             output="nothing seen" if outcome.output is None else batches.describe(outcome.output),
             losses=tuple(call.kind for call in outcome.calls),
             loss_place=outcome.calls[-1].place if outcome.calls else None,
-            bad_inputs=tuple(n or "the input" for n, t in batches.named_tensors(batch) if not finite(t)),
             bad_parameters=_bad(named),
             bad_layer=bad[0] if bad else None,
             bad_gradients=_bad([(n, p.grad) for n, p in named if p.grad is not None]),

@@ -59,7 +59,7 @@ class InputBaseline:
     helps: both leads are certain. ignored: largest relative difference between the outputs for real and constant inputs after
     training (None if not asked, because the inputs help; NaN if there was nothing to compare). learned_in: updates in which this
     optimizer learned one batch by heart, None if it could not.
-    constant: what the constant inputs are. exhausted: the epoch had no more fresh samples.
+    constant: what the constant inputs are.
     """
 
     optimizer: str
@@ -74,7 +74,6 @@ class InputBaseline:
     ignored: float | None
     learned_in: int | None
     how: str
-    exhausted: bool
 
 
 class _Arm:
@@ -177,7 +176,6 @@ def _compare(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch, *, rate: fl
         ignored=real.apart if last and sound and not helps else None,
         learned_in=_learned_in(real.optimizer, batch),
         how=_how(micro[0]),
-        exhausted=len(micro) < look,
     )
 
 

@@ -124,17 +124,7 @@ def target_pairing(sandbox: Sandbox) -> TargetPairing:
         origins = sandbox.setup.origins
         pairings = [p for call in outcome.calls if (p := _broadcast(call, place_of(call, origins))) is not None]
         for operator, place, output, other in joins:
-            pairings.append(
-                Pairing(
-                    how=operator,
-                    place=place,
-                    output=tuple(output.shape),
-                    target=tuple(other.shape),
-                    result=_result(output, other),
-                    targets_vary=_vary(other),
-                    changed=_permuted_change(sandbox, batch, outcome.output),
-                )
-            )
+            pairings.append(_joined(operator, place, output, other, _permuted_change(sandbox, batch, outcome.output)))
         value = float(outcome.loss.detach())
         layouts = [
             found
@@ -147,17 +137,7 @@ def target_pairing(sandbox: Sandbox) -> TargetPairing:
     for name, operator, place, output, other in guessed[:1]:
         # Only what the loss does not tell apart was certainly not meant.
         if name not in fed:
-            pairings.append(
-                Pairing(
-                    how=operator,
-                    place=place,
-                    output=tuple(output.shape),
-                    target=tuple(other.shape),
-                    result=_result(output, other),
-                    targets_vary=_vary(other),
-                    changed=_reordered_change(sandbox, batch, name, value),
-                )
-            )
+            pairings.append(_joined(operator, place, output, other, _reordered_change(sandbox, batch, name, value)))
     return TargetPairing(compared=tuple(compared or met), pairings=tuple(pairings), layouts=tuple(layouts))
 
 
@@ -186,6 +166,18 @@ def _result(output: Tensor, target: Tensor) -> tuple[int, ...]:
 
 def _vary(target: Tensor) -> bool:
     return bool((target != target.flatten()[0]).any())
+
+
+def _joined(operator: str, place: Place, output: Tensor, target: Tensor, changed: float | None) -> Pairing:
+    return Pairing(
+        how=operator,
+        place=place,
+        output=tuple(output.shape),
+        target=tuple(target.shape),
+        result=_result(output, target),
+        targets_vary=_vary(target),
+        changed=changed,
+    )
 
 
 def _broadcast(call: LossCall, place: Place) -> Pairing | None:

@@ -82,8 +82,7 @@ def unreached(sandbox: Sandbox, seen: Gradients) -> Unreached:
     with sandbox.trial() as model:
         parameters = dict(model.named_parameters())
         follow = _Follow({id(parameters[name]): name for name in rows})
-        outcome = sandbox.forward(sandbox.feed.first, calls=(follow,), modules=(follow.module,))
-        follow.close(leaves(outcome.loss))
+        sandbox.forward(sandbox.feed.first, calls=(follow,), modules=(follow.module,))
         groups = [
             *_group(model, [r for r in rows.values() if not r.reached]),
             *_group(model, [r for r in rows.values() if r.reached]),
@@ -107,13 +106,9 @@ class _Follow:
         self.zeroed: set[str] = set()
         self.ran: dict[str, int] = {}
         self.routing: set[str] = set()
-        self.in_graph: set[str] = set()
 
     def module(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self.ran[name] = self.ran.get(name, 0) + 1
-
-    def close(self, reached: dict[int, Tensor]) -> None:
-        self.in_graph = {name for key, name in self._wanted.items() if key in reached}
 
     def __call__(self, call: Call) -> None:
         tensors = list(_tensors((*call.args, *call.kwargs.values())))

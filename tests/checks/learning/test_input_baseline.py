@@ -12,7 +12,7 @@ from nncheck.verdict import Curve, Status
 RUNS = InputBaseline(
     optimizer="Adam(lr=0.001)", updates=112, samples=1792, real=(2.3,) * 112, constant=(2.3,) * 112, permuted=(2.3,) * 112,
     over_constant=Lead(gap=-0.01, t=-2.0, pairs=896), over_permuted=Lead(gap=0.0, t=0.1, pairs=896), helps=False, ignored=0.5,
-    learned_in=90, how="their mean", exhausted=True,
+    learned_in=90, how="their mean",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from nncheck.verdict import Place, Status
 def first(**changed: object) -> FirstStep:
     fields = {
         "loss": 1.0, "connected": True, "batch": "[0] is float32[8, 2]", "output": "float32[8, 4]", "losses": (),
-        "loss_place": None, "bad_inputs": (), "bad_parameters": (), "bad_layer": None, "bad_gradients": (),
+        "loss_place": None, "bad_parameters": (), "bad_layer": None, "bad_gradients": (),
     }  # fmt: skip
     return FirstStep(**{**fields, **changed})
 
