@@ -10,6 +10,20 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from nncheck.exhibits import (
+    Bars as Bars,
+    Curve as Curve,
+    Exhibit as Exhibit,
+    Guide as Guide,
+    Heatmap as Heatmap,
+    Histogram as Histogram,
+    Line as Line,
+    Panel as Panel,
+    Sample as Sample,
+    Samples as Samples,
+    Table as Table,
+)
+
 SCHEMA_VERSION = 1
 
 
@@ -57,115 +71,6 @@ class Remedy:
     tried: bool = False
     worked: bool | None = None
     measured: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Rows under column heads; every cell is already text."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    kind: Literal["table"] = "table"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line of a `Curve`: equally long x and y."""
-
-    label: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guide:
-    """A labelled horizontal (in `Curve`) or vertical (in `Bars`) reference value: a floor, chance, a threshold."""
-
-    label: str
-    value: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """Lines over a common axis, e.g. loss over steps, with the known levels drawn as guides."""
-
-    title: str
-    x_label: str
-    y_label: str
-    lines: tuple[Line, ...]
-    guides: tuple[Guide, ...] = ()
-    log_x: bool = False
-    log_y: bool = False
-    kind: Literal["curve"] = "curve"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """One histogram: `edges` has one entry more than `counts`."""
-
-    label: str
-    edges: tuple[float, ...]
-    counts: tuple[float, ...]
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Histogram:
-    """Small multiples of histograms, one panel a layer; renderers may show only the first twelve."""
-
-    title: str
-    x_label: str
-    panels: tuple[Panel, ...]
-    kind: Literal["histogram"] = "histogram"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bars:
-    """One labelled bar a layer, in forward order."""
-
-    title: str
-    x_label: str
-    labels: tuple[str, ...]
-    values: tuple[float, ...]
-    guides: tuple[Guide, ...] = ()
-    log: bool = False
-    kind: Literal["bars"] = "bars"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Heatmap:
-    """A matrix of non-negative values, row by row."""
-
-    title: str
-    x_label: str
-    y_label: str
-    values: tuple[tuple[float, ...], ...]
-    kind: Literal["heatmap"] = "heatmap"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One sample as the network sees it, with its caption.
-
-    `pixels`: rows of grey levels 0..255, or of (r, g, b) triples; or None and `text` instead.
-    """
-
-    caption: str
-    pixels: tuple[tuple[Any, ...], ...] | None = None
-    text: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Samples:
-    """What the network really sees: a grid of images, or lines of text or numbers."""
-
-    title: str
-    samples: tuple[Sample, ...]
-    kind: Literal["samples"] = "samples"
-
-
-Exhibit = Table | Curve | Histogram | Bars | Heatmap | Samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +165,21 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChecklistItem:
+    """One item of the recipe and whether it is done: ticked by a person with a note, or by `checks` that passed.
+
+    `done` is None where the checks that would tick it did not apply or were not asked.
+    """
+
+    id: str
+    phase: str
+    text: str
+    checks: tuple[str, ...]
+    done: bool | None
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetResult:
     """Everything said of one target. `findings` are the failing and warning ids, the root cause first."""
 
@@ -274,6 +194,7 @@ class TargetResult:
     findings: tuple[str, ...]
     seconds: float
     cost: Cost
+    checklist: tuple[ChecklistItem, ...] = ()
     problem: str | None = None
     """Why the target could not be used at all; then there are no checks."""
 

@@ -18,7 +18,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What a file may never import, not even late: the part of the package or library on the right.
 FORBIDDEN = {
-    "verdict.py": r"(?!nncheck\.(report|errors))nncheck|torch|numpy|rich|typer|jinja2",
+    "exhibits.py": r"nncheck|torch|numpy",
+    "verdict.py": r"(?!nncheck\.(report|errors|exhibits))nncheck|torch|numpy|rich|typer|jinja2",
     "errors.py": r"nncheck\.(?!verdict)|torch",
     "registry.py": r"torch|numpy|nncheck\.(?!verdict|errors|probes|checks)",
     "report/*.py": r"torch|typer|nncheck\.(?!verdict|report|_version)",
