@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # One thread a process: small models run faster so, and the tests run in several processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test bench lint format docs picture browser clean
+.PHONY: help demo test bench score lint format docs picture browser clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -20,6 +20,9 @@ test: $(VENV)/.dev browser  ## the whole test suite
 
 bench: $(VENV)/.dev  ## cost in training steps, memory, growth with depth, start-up times
 	$(BIN)/python -m bench
+
+score: $(VENV)/.dev  ## planted faults found and healthy set-ups accused, over tests/corpus (many minutes)
+	$(BIN)/python scripts/score.py -v
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict and generated documentation that is up to date
 	$(BIN)/ruff check .
