@@ -29,6 +29,7 @@ FORBIDDEN = {
     "lab/*.py": r"nncheck\.(cli|runner|api|target|process|checks|probes|report|evidence)",
     "observe/*.py": r"nncheck\.(cli|runner|api|target|process|checks|probes|report|evidence)",
     "losses/*.py": r"nncheck\.(cli|runner|api|target|process|checks|probes|report|evidence)",
+    "survey/*.py": r"nncheck\.(cli|runner|api|target|process|checks|probes|report|evidence)",
     "target/*.py": r"nncheck\.(cli|runner|api|process|checks|probes|report|lab\.sandbox|evidence)",
     "runner.py": r"nncheck\.(cli|api|target|process|report)",
     "cli.py": r"torch|numpy|matplotlib|jinja2",

@@ -1,0 +1,33 @@
+"""What one pass over a loader found: the accumulators that every pass feeds, and their results by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from nncheck.lab.sandbox import Sandbox
+from nncheck.survey.features import Features, InputStatistics
+from nncheck.survey.labels import Labels, TargetStatistics
+from nncheck.survey.walk import Coverage, walk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """One pass over a loader; a field for each accumulator's result."""
+
+    coverage: Coverage
+    inputs: tuple[InputStatistics, ...]
+    targets: tuple[TargetStatistics, ...]
+
+
+def survey(sandbox: Sandbox, loader: Iterable[Any], *, seconds: float, what: str) -> Survey:
+    """One pass over `loader`. An accumulator is made in one line here, and its result is a field of `Survey`."""
+    features = Features()
+    labels = Labels()
+    coverage = walk(sandbox, loader, (features, labels), seconds=seconds, what=what)
+    return Survey(
+        coverage=coverage,
+        inputs=features.result(),
+        targets=labels.result(),
+    )
