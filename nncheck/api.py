@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 
+from nncheck.config import config_for
 from nncheck.recipe import Recipe
 from nncheck.registry import select as select_ids
 from nncheck.runner import Interrupted, make_report, run_target
@@ -38,7 +39,7 @@ def check(
 
     `model` may be a `Recipe`, which then holds all parts. Parts are as in `Recipe`; `select` and `ignore` take ids or stages;
     `device` defaults to the model's own; `budget` is in seconds.
-    Raises TargetError if the set-up cannot be used, UsageError for an unknown id.
+    Raises TargetError if the set-up cannot be used, UsageError for an unknown id or an nncheck.toml that cannot be used.
     """
     recipe = (
         model
@@ -57,6 +58,7 @@ def check(
         )
     )
     selected = select_ids(tuple(select), tuple(ignore))
+    config = config_for(".")
     begun = time.monotonic()
     setup = assemble(recipe, seed=seed, device=None if device is None else torch.device(device))
     first = next(setup.model.parameters(), None)
@@ -65,7 +67,13 @@ def check(
     interrupted = False
     try:
         result = run_target(
-            type(setup.model).__name__, setup, selected=selected, seed=seed, device=where, deadline=deadline
+            type(setup.model).__name__,
+            setup,
+            selected=selected,
+            seed=seed,
+            device=where,
+            deadline=deadline,
+            notes=config.checklist,
         )
     except Interrupted as stop:
         result, interrupted = stop.result, True

@@ -139,6 +139,7 @@ def run(
     ] = None,
 ) -> None:
     """Check one or more targets; the exit code is 0 (clean), 1 (findings), 2 (could not run) or 130 (interrupted)."""
+    from nncheck.config import config_for
     from nncheck.process import session
     from nncheck.registry import select as choose
 
@@ -169,6 +170,7 @@ def run(
             verbose=verbose,
             full_traceback=full_traceback,
             command=shlex.join(["nncheck", *sys.argv[1:]]) if _supervised else "nncheck run",
+            checklist={target: config_for(target).checklist for target in targets},
         )
         if _supervised and hasattr(os, "fork"):
             from nncheck.process import supervisor
@@ -192,6 +194,26 @@ def list_checks() -> None:
             stage = entry.stage
             typer.echo(str(stage))
         typer.echo(f"  {entry.id:{width}}  {entry.doc.title}")
+
+
+@app.command()
+def checklist(
+    target: Annotated[str, typer.Argument(metavar="[TARGET]", help="Whose nncheck.toml holds the ticks.")] = ".",
+    result: Annotated[
+        Path | None, typer.Option("--result", metavar="RESULT.json", help="A run's result: its checks tick their items.")
+    ] = None,
+) -> None:
+    """Print the whole recipe, ticked: by the checks of a run, and by you in nncheck.toml."""
+    from nncheck.checklist import checklist_lines, tick
+    from nncheck.config import config_for
+
+    try:
+        config = config_for(target)
+        checks = {} if result is None else {c.id: c.status for t in _read_result(result).targets for c in t.checks}
+    except UsageError as error:
+        _stop(_told(error))
+    for line in checklist_lines(tick(checks, config.checklist), path=config.path, asked=result is not None):
+        typer.echo(line)
 
 
 @app.command()

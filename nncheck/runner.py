@@ -7,11 +7,13 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import torch
 
 from nncheck._version import __version__
+from nncheck.checklist import tick
 from nncheck.errors import CannotMeasure, OutOfTime, TargetError, explain
 from nncheck.evidence import Evidence
 from nncheck.lab.deadline import alarm
@@ -63,8 +65,11 @@ def run_target(
     deadline: float = float("inf"),
     listener: Listener | None = None,
     failed: Callable[[Exception], None] = lambda error: None,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> TargetResult:
     """Ask every selected check of one set-up; `failed` is told of every exception that becomes words.
+
+    notes: what a person wrote to the checklist's items, by item.
 
     Raises Interrupted (with the partial result) on Ctrl-C.
     """
@@ -136,6 +141,7 @@ def run_target(
             backward=sandbox.meter.backward,
             by_probe=dict(sandbox.meter.by_probe),
         ),
+        checklist=tick({id: result.status for id, result in results.items()}, notes),
         problem=problem,
     )
     if interrupted:

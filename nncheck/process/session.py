@@ -54,6 +54,8 @@ class Options:
     verbose: bool = False
     full_traceback: bool = False
     command: str = "nncheck run"
+    checklist: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By target: what a person wrote to the items of the checklist."""
 
 
 def run(options: Options, *, descriptors: bool, tell: Tell = lambda *_: None) -> int:
@@ -209,6 +211,7 @@ def _check(
             deadline=deadline,
             listener=_Both(terminal, tell),
             failed=failed,
+            notes=options.checklist.get(text, {}),
         )
     except Interrupted as stop:
         return stop.result, True

@@ -30,6 +30,7 @@ from nncheck.report.text import (
     ICONS,
     WORDS,
     all_checks,
+    by_phase,
     clean,
     count,
     counts,
@@ -41,6 +42,7 @@ from nncheck.report.text import (
     one_line,
     rerun_command,
     said,
+    ticked_by_hand,
     trial,
     untold,
     where,
@@ -143,6 +145,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "by_phase": by_phase,
+        "ticked_by_hand": ticked_by_hand,
         "count": count,
         "duration": duration,
         "icon": ICONS.__getitem__,

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from nncheck.report.exhibits import exhibit_from_dict, exhibit_to_dict, plain_number
 from nncheck.verdict import (
     SCHEMA_VERSION,
+    ChecklistItem,
     CheckResult,
     Cost,
     Doc,
@@ -71,10 +72,16 @@ def _target(target: TargetResult) -> dict[str, Any]:
         "notes": list(target.notes),
         "cost": _cost(target.cost),
         "checks": [_check(result) for result in target.checks],
+        "checklist": [_item(item) for item in target.checklist],
     }
     if target.problem is not None:
         entry["problem"] = target.problem
     return entry
+
+
+def _item(item: ChecklistItem) -> dict[str, Any]:
+    entry = {"id": item.id, "phase": item.phase, "text": item.text, "done": item.done, "note": item.note}
+    return entry | ({"checks": list(item.checks)} if item.checks else {})
 
 
 def _check(result: CheckResult) -> dict[str, Any]:
@@ -184,7 +191,20 @@ def _read_target(data: Mapping[str, Any]) -> TargetResult:
         findings=_strings(data.get("findings", ())),
         seconds=float(data.get("seconds", 0.0)),
         cost=_read_cost(data.get("cost", {})),
+        checklist=tuple(_read_item(entry) for entry in data.get("checklist", ())),
         problem=None if problem is None else str(problem),
+    )
+
+
+def _read_item(data: Mapping[str, Any]) -> ChecklistItem:
+    done = data.get("done")
+    return ChecklistItem(
+        id=str(data["id"]),
+        phase=str(data.get("phase", "")),
+        text=str(data.get("text", "")),
+        checks=_strings(data.get("checks", ())),
+        done=None if done is None else bool(done),
+        note=str(data.get("note", "")),
     )
 
 

@@ -9,6 +9,7 @@ from nncheck.report.text import (
     ICONS,
     WORDS,
     all_checks,
+    by_phase,
     clean,
     count,
     duration,
@@ -20,6 +21,7 @@ from nncheck.report.text import (
     said,
     shorten,
     tally,
+    ticked_by_hand,
     trial,
     untold,
     where,
@@ -94,6 +96,15 @@ def _target(report: Report, target: TargetResult) -> list[str]:
             status = f"{ICONS[result.status]} {WORDS[result.status]}"
             lines.append(f"| {status} | {code(result.id)} | {phrase(said(result))} |")
         lines += ["", "</details>", ""]
+    if target.checklist:
+        lines += [f"<details><summary>The recipe's checklist: {ticked_by_hand(target.checklist)} by hand</summary>", ""]
+        for phase, items in by_phase(target.checklist):
+            lines += [f"**{escaped(phase)}**", ""]
+            for item in items:
+                note = f" ({escaped(item.note)})" if item.note else ""
+                lines.append(f"- [{'x' if item.done else ' '}] {escaped(item.text)}{note}")
+            lines.append("")
+        lines += ["</details>", ""]
     return lines
 
 

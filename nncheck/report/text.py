@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from nncheck.verdict import CheckResult, Place, Remedy, Report, Status, TargetResult
+from nncheck.verdict import ChecklistItem, CheckResult, Place, Remedy, Report, Status, TargetResult
 
 ICONS = {Status.PASS: "✓", Status.WARN: "!", Status.FAIL: "✗", Status.SKIP: "–", Status.ERROR: "?"}
 ASCII_ICONS = {Status.PASS: "+", Status.WARN: "!", Status.FAIL: "x", Status.SKIP: "-", Status.ERROR: "?"}
@@ -161,6 +161,20 @@ def headline(report: Report) -> str:
     else:
         text = "No check ran"
     return start + text
+
+
+def by_phase(items: Iterable[ChecklistItem]) -> list[tuple[str, list[ChecklistItem]]]:
+    """The checklist's items phase by phase, in the order in which the phases come first."""
+    phases: dict[str, list[ChecklistItem]] = {}
+    for item in items:
+        phases.setdefault(item.phase, []).append(item)
+    return list(phases.items())
+
+
+def ticked_by_hand(items: Iterable[ChecklistItem]) -> str:
+    """`2 of 16 items are ticked`, of those that no check ticks."""
+    by_hand = [item for item in items if not item.checks]
+    return f"{sum(bool(item.done) for item in by_hand)} of {count(len(by_hand), 'item')} are ticked"
 
 
 def said(result: CheckResult) -> str:
