@@ -12,6 +12,7 @@ from nncheck.errors import UsageError
 from nncheck.registry import catalogue
 from nncheck.verdict import Status
 
+
 def test_every_check_ticks_exactly_one_item() -> None:
     named = [id for item in ITEMS for id in item.checks]
     assert sorted(named) == sorted(entry.id for entry in catalogue())
@@ -20,7 +21,12 @@ def test_every_check_ticks_exactly_one_item() -> None:
 
 
 def test_checks_tick_their_items() -> None:
-    said = {"forward-pass": Status.PASS, "finite-values": Status.SKIP, "shuffle": Status.WARN, "checkpoint": Status.SKIP}
+    said = {
+        "forward-pass": Status.PASS,
+        "finite-values": Status.SKIP,
+        "shuffle": Status.WARN,
+        "checkpoint": Status.SKIP,
+    }
     items = {item.id: item for item in tick(said, {})}
     assert items["runs"].done is True
     assert items["runs"].note == "checked by forward-pass"
@@ -55,7 +61,10 @@ def test_pyproject_serves_too_and_the_nearest_file_wins(tmp_path: Path) -> None:
     ("text", "says"),
     [
         ('[checklst]\nmetric = "x"\n', r"toml:1: unknown key 'checklst'; did you mean 'checklist'"),
-        ('[checklist]\n\nhuman-baselin = "x"\n', r"toml:3: unknown key 'human-baselin' .*did you mean 'human-baseline'"),
+        (
+            '[checklist]\n\nhuman-baselin = "x"\n',
+            r"toml:3: unknown key 'human-baselin' .*did you mean 'human-baseline'",
+        ),
         ("[checklist]\nmetric = true\n", r"toml:2: metric needs a note"),
         ('[checklist]\nmetric = " "\n', r"toml:2: metric needs a note"),
         ('[checklist]\nshuffled = "yes"\n', r"toml:2: 'shuffled' is ticked by shuffle, not by hand"),
