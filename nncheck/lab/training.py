@@ -48,12 +48,13 @@ def train(
     clip: float | None = None,
     frozen: bool = False,
     calls: tuple[Handler, ...] = (),
+    ready: Callable[[int], None] = lambda index: None,
 ) -> Iterator[Update]:
     """Update once on each batch, inside a trial; yields after each update, and ends after a loss that is not finite.
 
     begin: the number of the first update, when a run is taken up again. ramp: the rates rise to their values over so many
     updates. clip: largest gradient norm. frozen: the same random numbers in every update (else another stream in each, the same
-    in every run).
+    in every run). ready: called with the number of the update once its gradients are there, before they are clipped or used.
     """
     rates = [group.get("lr") for group in optimizer.param_groups]
     closure_only = _wants_closure(optimizer)
@@ -70,9 +71,12 @@ def train(
             seed_everything(sandbox.seed + (0 if frozen else 1 + index))
             with torch.enable_grad():
                 outcome = sandbox.forward(batch, index=index, calls=calls)
-                if not first:
+                begun = not first
+                if begun:
                     first.append(outcome)
                 _backward(sandbox, outcome.loss, batch, index)
+            if begun:
+                ready(index)
             if clip is not None:
                 nn.utils.clip_grad_norm_(_covered(optimizer), clip)
             return outcome.loss
