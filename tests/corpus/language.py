@@ -463,7 +463,7 @@ def pad_is_a_tag(fault: bool) -> Recipe:
         def __init__(self) -> None:
             super().__init__()
             self.embed = nn.Embedding(23, 32, padding_idx=PAD)
-            self.rnn = nn.GRU(32, 24, batch_first=True, bidirectional=True)
+            self.rnn = nn.GRU(32, 48, batch_first=True)
             self.head = nn.Linear(48, 4)
 
         def forward(self, ids: Tensor) -> Tensor:
