@@ -34,6 +34,8 @@ LOOKS = (32, 64, 96, 128, 192, 256)
 # The runs are taken up again where they stood if the model is small enough to keep three of them beside each other (see
 # `short_run.KEPT_NUMBERS`); else they are run again from the start, and looked at less often.
 FEW_LOOKS = (32, 96, 256)
+# What all runs together may cost, in training steps of the user's own. Four batches of 16 for 1,000 samples, three times, are 192.
+MOST_STEPS = 240.0
 # At a look the real run must be ahead of both others by this many standard errors, over the samples of its second half.
 AHEAD = 4.0
 # ... and by this part of the loss without inputs.
@@ -131,15 +133,23 @@ def input_baseline(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch) -> In
     if len(micro) < 2:
         raise CannotMeasure("one epoch has a single batch: there are no fresh samples to compare on")
     _require_pairs(sandbox, micro, short.checkpoint)
+    end = sandbox.meter.train_steps + MOST_STEPS
     control = next((r for r in CONTROL_RATES if batch.best.optimizer == f"Adam(lr={r:g})"), CONTROL_RATES[0])
     if not short.diverged and batch.users.fit and batch.users.clip is None:
-        found = _compare(sandbox, short, batch, rate=None)
-        if found.helps or _is_control(sandbox):
+        found = _compare(sandbox, short, batch, rate=None, end=end)
+        if found.helps or _is_control(sandbox) or sandbox.meter.train_steps + _price(sandbox, LOOKS[0], short) > end:
             return found
-    return _compare(sandbox, short, batch, rate=control)
+    return _compare(sandbox, short, batch, rate=control, end=end)
 
 
-def _compare(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch, *, rate: float | None) -> InputBaseline:
+def _price(sandbox: Sandbox, updates: int, short: ShortRun) -> float:
+    """What so many updates of the three runs cost."""
+    return 3 * updates * short.size / max(1, sandbox.feed.batch_size)
+
+
+def _compare(
+    sandbox: Sandbox, short: ShortRun, batch: OverfitBatch, *, rate: float | None, end: float
+) -> InputBaseline:
     """The three runs with one optimizer (None: the user's): look, and go on while undecided and fresh samples are left."""
     reference = sandbox.feed.first
     keep = batch.parameters <= KEPT_NUMBERS
@@ -148,9 +158,14 @@ def _compare(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch, *, rate: fl
     permuted = _Arm(sandbox, rate, lambda i, given: permuted_inputs(given[i], given[_partner(i, given)]))
     if rate is None and short.checkpoint is not None:
         real.take_up(list(short.samples[: short.fresh]), short.checkpoint, short.optimizer)
-    for look in LOOKS if keep else FEW_LOOKS:
+    looks = LOOKS if keep else FEW_LOOKS
+    for look, following in zip(looks, (*looks[1:], None), strict=True):
         micro = micro_batches(sandbox, look, whole=short.whole)
-        last = look == LOOKS[-1] or len(micro) < look
+        last = following is None or len(micro) < look
+        if following is not None:
+            # Runs that were not kept are begun anew at the next look.
+            further = following - len(real.losses) if keep else look + following
+            last = last or sandbox.meter.train_steps + _price(sandbox, further, short) > end
         real.run(micro, keep=keep and not last, reference=reference if last else None)
         try:
             constant.run(micro, keep=keep and not last)

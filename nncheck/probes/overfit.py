@@ -42,6 +42,9 @@ CONTROL_RATES = (1e-3, 3e-3, 3e-4)
 # CNNs need about 230 updates at 1e-3 to reach 1 %; plain nets of 12 to 20 layers 362 to 543, most of it on a plateau.
 CONTROL_UPDATES = 300
 LAST_UPDATES = 800
+# What all runs together may cost, in training steps of the user's own: with batches of 16 every update is a whole one, and the plan
+# to its end would take 2,000. Below 500 for the whole catalogue, this leaves room for the other runs.
+MOST_STEPS = 180.0
 # A loss that rises to this many times its start calls for a run with clipped gradients before the rate is blamed.
 RISE = 2.0
 # The gradient norm that makes a schedule tuned for clipping usable (recurrent language models clip at 0.25 to 1).
@@ -90,7 +93,7 @@ class Run:
 class OverfitBatch:
     """How well one batch can be learned by heart. Dropout, weight decay and schedules off, all random numbers frozen.
 
-    samples, predictions: in the batch. parameters: trainable numbers. goal: what counts as learned, and the known levels.
+    cut: the plan was ended because it had cost enough. samples, predictions: in the batch. parameters: trainable numbers. goal: what counts as learned, and the known levels.
     turned: the loss called backward on is the torch loss times a negative number. table: prediction against target at the end.
     seen: what the network was given. covered: the part of the trainable parameters that the user's optimizer holds.
     """
@@ -102,6 +105,7 @@ class OverfitBatch:
     start: float
     goal: Goal
     turned: bool
+    cut: bool
     runs: tuple[Run, ...]
     table: tuple[tuple[str, str, str], ...]
     seen: Samples | None
@@ -137,8 +141,14 @@ def overfit(sandbox: Sandbox) -> OverfitBatch:
     start = _begin(sandbox, first)
     runs: list[Run] = []
     table: list[tuple[str, str, str]] = []
+    end = sandbox.meter.train_steps + MOST_STEPS
+    cut = False
     for kind, rate, limit in [("users", 0.0, SLOW_LOOK)] if start.turned else _plan(runs, start.goal):
-        runs.append(_run(sandbox, start, table, kind=kind, rate=rate, limit=limit))
+        cut = sandbox.meter.train_steps >= end
+        if cut:
+            break
+        runs.append(_run(sandbox, start, table, kind=kind, rate=rate, limit=limit, end=end))
+    cut = cut or (sandbox.meter.train_steps >= end and not runs[-1].fit)
     with sandbox.trial():
         leaves = trainable(sandbox)
         total = sum(p.numel() for p in leaves)
@@ -152,6 +162,7 @@ def overfit(sandbox: Sandbox) -> OverfitBatch:
         start=start.loss,
         goal=start.goal,
         turned=start.turned,
+        cut=cut,
         runs=tuple(runs),
         table=tuple(table),
         seen=start.seen,
@@ -242,8 +253,16 @@ def _predictions(call: LossCall | None, batch: Any) -> int:
 
 
 def _run(
-    sandbox: Sandbox, start: _Start, table: list[tuple[str, str, str]], *, kind: str, rate: float, limit: int
+    sandbox: Sandbox,
+    start: _Start,
+    table: list[tuple[str, str, str]],
+    *,
+    kind: str,
+    rate: float,
+    limit: int,
+    end: float,
 ) -> Run:
+    """One run of at most `limit` updates, and none once the meter is at `end`."""
     goal = start.goal
     losses: list[float] = []
     right: float | None = None
@@ -273,7 +292,7 @@ def _run(
                 ratio = _moved([p for g in optimizer.param_groups for p in g["params"] if p.requires_grad], before)
                 before = []
             dead = index >= DEAD_UPDATES and _still(losses[-DEAD_UPDATES:])
-            if dead or not math.isfinite(losses[-1]):
+            if dead or not math.isfinite(losses[-1]) or sandbox.meter.train_steps >= end:
                 break
             if kind != "control" and _slow(losses, goal):
                 break

@@ -35,7 +35,7 @@ def _falling(end: float, updates: int = 120) -> tuple[float, ...]:
 
 def _batch(*runs: Run, **changes: object) -> OverfitBatch:
     batch = OverfitBatch(
-        samples=16, predictions=16, parameters=10_000, covered=1.0, start=2.3, goal=GOAL, turned=False, runs=runs,
+        samples=16, predictions=16, parameters=10_000, covered=1.0, start=2.3, goal=GOAL, turned=False, cut=False, runs=runs,
         table=(("0", "3 (0.99)", "3"),), seen=None, loss_place=None,
     )  # fmt: skip
     return dataclasses.replace(batch, **changes)
@@ -102,6 +102,14 @@ def test_an_optimizer_that_creeps(end: float, ratio: float, status: Status) -> N
 def test_where_no_run_gets_there(end: float, flat: bool, accuracy: float, status: Status) -> None:
     runs = [_run(*_falling(end), users=u, flat=flat, accuracy=accuracy) for u in (True, False)]
     assert _status(*runs) is status
+
+
+def test_a_plan_that_cost_enough_is_not_held_against_the_network() -> None:
+    stuck = [_run(*_falling(1.3), users=u, flat=True, accuracy=0.4) for u in (True, False)]
+    assert _status(*stuck) is Status.FAIL
+    assert _status(*stuck, cut=True) is Status.SKIP
+    named = [_run(*_falling(1.4612), users=u, flat=True, accuracy=0.4) for u in (True, False)]
+    assert _status(*named, cut=True) is Status.FAIL  # a level with a name tells enough
 
 
 def test_a_small_model_is_not_accused() -> None:
