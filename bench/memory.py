@@ -50,18 +50,18 @@ def worker(which: str, what: str) -> None:
     """Print the peak of this process in MiB before and after a training step; or before, until and after the learning checks."""
     setup = SETUPS[which]()
     torch.randn(8, 8) @ torch.randn(8, 8)
-    before = _peak()
+    before = peak()
     if what == "step":
         assert setup.loss_fn is not None
         for x, y in [next(iter(setup.train_loader))] * 2:
             setup.optimizer.zero_grad()
             setup.loss_fn(setup.model(x), y).backward()
             setup.optimizer.step()
-        print(before, _peak())
+        print(before, peak())
     else:
-        peak = _UntilLearning()
-        run_target(which, setup, selected=select((), ()), seed=0, device=torch.device("cpu"), listener=peak)
-        print(before, peak.found, _peak())
+        until = _UntilLearning()
+        run_target(which, setup, selected=select((), ()), seed=0, device=torch.device("cpu"), listener=until)
+        print(before, until.found, peak())
 
 
 class _UntilLearning:
@@ -71,12 +71,13 @@ class _UntilLearning:
 
     def check_started(self, id: str, stage: str) -> None:
         if stage == Stage.LEARNING and not self.found:
-            self.found = _peak()
+            self.found = peak()
 
     def check_done(self, result: CheckResult) -> None: ...
 
 
-def _peak() -> float:
+def peak() -> float:
+    """The peak memory of this process in MiB."""
     # getrusage's maximum outlives exec: a child of a large process would start at its parent's peak.
     status = Path("/proc/self/status")
     if status.exists():
