@@ -6,6 +6,7 @@ import copy
 import math
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -696,14 +697,15 @@ def positions_as_a_plain_tensor(fault: bool) -> Recipe:
 
 
 @twin("optimizer-coverage", row="G03")
-def scaled_parameter_is_no_parameter(fault: bool) -> Recipe:
-    """`nn.Parameter(...) * 0.1` is a result, and nothing registers it."""
+def converted_parameter_is_no_parameter(fault: bool) -> Recipe:
+    """`nn.Parameter(float64).float()` is a result, and nothing registers it."""
 
     class Pooled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.gru = nn.GRU(6, 32, batch_first=True)
-            self.query = nn.Parameter(torch.randn(32)) * 0.1 if fault else nn.Parameter(torch.randn(32) * 0.1)
+            start = torch.from_numpy(np.random.default_rng(0).normal(size=32, scale=0.1))
+            self.query = nn.Parameter(start).float() if fault else nn.Parameter(start.float())
             self.fc = nn.Linear(32, 4)
 
         def forward(self, x: Tensor) -> Tensor:
