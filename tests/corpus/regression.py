@@ -319,7 +319,7 @@ def betas_swapped(fault: bool) -> Recipe:
 
 
 @twin("overfit-batch", "loss-decreases", "learning-rate", "update-ratio", row="O10")
-def weight_decay_of_one(fault: bool) -> Recipe:
+def decay_of_one_on_every_weight(fault: bool) -> Recipe:
     torch.manual_seed(0)
     model = net(6)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1.0 if fault else 1e-4)
