@@ -41,11 +41,12 @@ def momentum(norms: Normalisation) -> Verdict | None:
         return None
     first = found[0]
     kept = f"{1 - first.value:.3g} of the old statistics at each update"
-    why = (
-        f"TensorFlow's momentum is the share to keep; PyTorch's is the share to replace: {1 - first.value:.3g} was meant"
-        if fast
-        else f"after the {steps} updates of {'the run' if norms.planned else 'an epoch'} the statistics have gone {1 - (1 - first.value) ** steps:.0%} of the way to the data's"
-    )
+    if fast:
+        why = f"TensorFlow's momentum is the share to keep, PyTorch's that to replace: {1 - first.value:.3g} was meant"
+    else:
+        run = "the run" if norms.planned else "an epoch"
+        way = 1 - (1 - first.value) ** steps
+        why = f"after the {steps} updates of {run} the statistics have gone {way:.0%} of the way to the data's"
     return warned(
         f"{len(found)} BatchNorm layers have momentum {first.value:g}: they keep {kept}",
         expected=f"between {SLOW:g} and {FAST:g}; PyTorch's default is 0.1",
