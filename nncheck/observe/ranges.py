@@ -24,7 +24,7 @@ _BOUNDS = {
 _MOVES = {
     "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "transpose", "permute", "contiguous", "clone",
     "__getitem__", "select", "narrow", "chunk", "split", "unbind", "movedim", "swapaxes", "expand", "view_as", "reshape_as", "to",
-    "float", "double", "half", "bfloat16", "type_as", "expand_as", "index_select", "gather", "flip", "roll", "repeat", "t", "mT", "T",
+    "float", "double", "half", "bfloat16", "type_as", "expand_as", "index_select", "gather", "flip", "roll", "repeat", "t",
     "take_along_dim", "repeat_interleave", "masked_select", "type", "cpu", "cuda", "identity", "moveaxis", "diagonal",
 }  # fmt: skip
 _JOINS = {"cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack"}
