@@ -344,7 +344,7 @@ class Augmented(Dataset):
 
 
 @twin("reproducibility", "train-val-shift", row="D24")
-def random_split_shares_the_augmentation(fault: bool) -> Recipe:
+def validation_digits_augmented_like_training(fault: bool) -> Recipe:
     torch.manual_seed(0)
     data = Augmented(*digits(1500))
     g = torch.Generator().manual_seed(1)
