@@ -16,6 +16,8 @@ from nncheck.survey.walk import Part, SeenBatch
 MOST_COUNTED = 1 << 19
 # A float target with more different values than this is a measurement, and its values are not counted.
 MOST_FLOATS = 1024
+# A float input of more values a sample than this is no label.
+FEW = 16
 # So many values are kept for a picture of a float target's distribution.
 MOST_KEPT = 1 << 14
 # A row of float32 probabilities sums to one within rounding; label smoothing and mixing keep it so.
@@ -68,13 +70,19 @@ class TargetStatistics:
 
 
 class Labels:
-    """An accumulator of `TargetStatistics`, one per target tensor."""
+    """An accumulator of `TargetStatistics`, one per target tensor.
 
-    def __init__(self) -> None:
+    of_inputs: of the inputs in place of the targets, as far as they may be labels: a step of the user's own decides what is which.
+    """
+
+    def __init__(self, *, of_inputs: bool = False) -> None:
+        self._of_inputs = of_inputs
         self._tensors: dict[str, _One] = {}
 
     def add(self, index: int, seen: SeenBatch) -> None:
-        for part in seen.targets:
+        for part in seen.inputs if self._of_inputs else seen.targets:
+            if self._of_inputs and part.rows.is_floating_point() and part.rows[0:1].numel() > FEW:
+                continue
             if not part.rows.is_complex() and part.rows.numel():
                 self._tensors.setdefault(part.name, _One(part)).add(part.rows)
 

@@ -14,20 +14,26 @@ from nncheck.survey.walk import Coverage, walk
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """One pass over a loader; a field for each accumulator's result."""
+    """One pass over a loader; a field for each accumulator's result. others: inputs that might be somebody's labels."""
 
     coverage: Coverage
     inputs: tuple[InputStatistics, ...]
     targets: tuple[TargetStatistics, ...]
+    others: tuple[TargetStatistics, ...]
+
+    def labels(self, name: str) -> TargetStatistics | None:
+        """What is known of a batch's tensor as labels."""
+        return next((one for one in (*self.targets, *self.others) if one.name == name), None)
 
 
 def survey(sandbox: Sandbox, loader: Iterable[Any], *, seconds: float, what: str) -> Survey:
     """One pass over `loader`. An accumulator is made in one line here, and its result is a field of `Survey`."""
     features = Features()
-    labels = Labels()
-    coverage = walk(sandbox, loader, (features, labels), seconds=seconds, what=what)
+    labels, others = Labels(), Labels(of_inputs=True)
+    coverage = walk(sandbox, loader, (features, labels, others), seconds=seconds, what=what)
     return Survey(
         coverage=coverage,
         inputs=features.result(),
         targets=labels.result(),
+        others=others.result(),
     )
