@@ -45,7 +45,16 @@ SQUEEZED = 0.1
 @check(
     stage=Stage.INIT,
     after=("forward-pass", "finite-values"),
-    consequence_of=("symmetry", "dead-relu", "saturation", "activation-scale", "loss-at-init", "optimizer-coverage"),
+    consequence_of=(
+        "data-scale",
+        "label-range",
+        "symmetry",
+        "dead-relu",
+        "saturation",
+        "activation-scale",
+        "loss-at-init",
+        "optimizer-coverage",
+    ),
 )
 def gradient_flow(steps: Gradients, lost: LostGradient, found: Unreached) -> Verdict:
     """Judge what arrives: nothing at all, nothing somewhere, too little or too much."""

@@ -49,7 +49,15 @@ TOKENS_EACH = 20
 @check(
     stage=Stage.INIT,
     after=("forward-pass", "finite-values"),
-    consequence_of=("loss-broadcast", "batch-mixing", "loss-at-init", "double-softmax", "unused-parameters"),
+    consequence_of=(
+        "data-scale",
+        "label-range",
+        "loss-broadcast",
+        "batch-mixing",
+        "loss-at-init",
+        "double-softmax",
+        "unused-parameters",
+    ),
 )
 def output_bias_init(labels: LabelBaseline, start: InitialLoss) -> Verdict:
     """Judge the outputs of the first batch against the best constant, both for all labels seen."""

@@ -59,7 +59,7 @@ ON_PROBABILITIES = ("bce",)
 @check(
     stage=Stage.INIT,
     after=("forward-pass", "finite-values"),
-    consequence_of=("loss-broadcast", "symmetry", "dead-relu"),
+    consequence_of=("data-scale", "loss-broadcast", "symmetry", "dead-relu"),
 )
 def saturation(seen: Activations) -> Verdict:
     """Judge slopes and entropies, the worst first."""

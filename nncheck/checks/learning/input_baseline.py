@@ -38,6 +38,8 @@ NO_PAIRING = 2.0
     stage=Stage.LEARNING,
     after=("forward-pass", "finite-values"),
     consequence_of=(
+        "data-scale",
+        "label-range",
         "loss-broadcast",
         "loss-at-init",
         "output-bias-init",

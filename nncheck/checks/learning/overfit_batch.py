@@ -59,6 +59,8 @@ CONTRADICTED = 0.5
     stage=Stage.LEARNING,
     after=("forward-pass", "finite-values"),
     consequence_of=(
+        "data-scale",
+        "label-range",
         "loss-broadcast",
         "loss-at-init",
         "output-bias-init",

@@ -26,7 +26,7 @@ from nncheck.registry import check
 from nncheck.verdict import Place, Remedy, Stage, Table, Verdict, failed, passed, warned
 
 
-@check(stage=Stage.SETUP, after=("forward-pass",))
+@check(stage=Stage.SETUP, after=("forward-pass",), consequence_of=("label-range",))
 def finite_values(first: FirstStep, seen: NonFinite, steps: Gradients) -> Verdict:
     """Judge from the source on: data, weights, loss, gradients, the steps after."""
     expected = "no NaN or Inf"
