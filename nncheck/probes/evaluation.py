@@ -15,15 +15,12 @@ from nncheck.errors import CannotMeasure
 from nncheck.lab import batch as batches
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import seed_everything
+from nncheck.observe.plain_state import Kept, differing, kept_state
 from nncheck.observe.randomness import Randomness, RandomUse, meant_by_model, running_module
 from nncheck.observe.source import class_place, is_users, place_at
 from nncheck.observe.watch import Call
 from nncheck.registry import probe
 from nncheck.verdict import Place
-
-# A tensor larger than this is not copied to see whether a pass changes it.
-COMPARED_NUMBERS = 1 << 24
-_OWN = frozenset(nn.Module().__dict__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,20 +92,20 @@ def evaluation(sandbox: Sandbox) -> Evaluation:
         seen = Randomness(sandbox.model)
         outcome = sandbox.forward(batch, calls=(seen, see_statistics))
         supervised.extend(call.target.data_ptr() in target or call.target.dtype is torch.long for call in outcome.calls)
-        first = _kept(outcome.output)
+        first = kept_output(outcome.output)
         if not first:
             raise CannotMeasure("the step never calls the model itself, so its output is not seen")
-        before = _states(sandbox.model)
+        before = kept_state(sandbox.model)
         seed_everything(sandbox.seed)
-        second = _kept(sandbox.forward(batch).output)
-        state = _changes(before, _states(sandbox.model))
+        second = kept_output(sandbox.forward(batch).output)
+        state = _changes(before, kept_state(sandbox.model))
         again = distance(first, second)
         further = None
         if again > 0:
             seed_everything(sandbox.seed)
-            further = distance(second, _kept(sandbox.forward(batch).output))
+            further = distance(second, kept_output(sandbox.forward(batch).output))
         seed_everything(sandbox.seed + 1)
-        other = _kept(sandbox.forward(batch).output)
+        other = kept_output(sandbox.forward(batch).output)
     return Evaluation(
         seeds=distance(second, other),
         again=again,
@@ -152,7 +149,8 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return worst
 
 
-def _kept(output: Any) -> dict[str, Tensor]:
+def kept_output(output: Any) -> dict[str, Tensor]:
+    """The floating-point tensors of a model's output, copied."""
     return {
         name: t.detach().clone()
         for name, t in batches.named_tensors(output)
@@ -199,39 +197,13 @@ def _why(module: nn.Module, registered: set[int]) -> str:
     return "untracked" if getattr(owner, "running_mean", True) is None else ""
 
 
-def _states(model: nn.Module) -> dict[tuple[str, bool], Any]:
-    """Buffers and plain attributes of every module, copied: tensors, numbers, and what lists and tuples of them hold."""
-    found: dict[tuple[str, bool], Any] = {}
-    for prefix, module in model.named_modules():
-        dot = f"{prefix}." if prefix else ""
-        for name, buffer in module._buffers.items():
-            if buffer is not None and buffer.numel() <= COMPARED_NUMBERS:
-                found[dot + name, True] = buffer.detach().clone()
-        for name, value in vars(module).items():
-            if name in _OWN:
-                continue
-            for inner, tensor in batches.named_tensors(value):
-                if tensor.numel() <= COMPARED_NUMBERS and not isinstance(tensor, nn.Parameter):
-                    found[dot + name + inner, False] = tensor.detach().clone()
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                found[dot + name, False] = value
-    return found
-
-
-def _changes(before: dict[tuple[str, bool], Any], after: dict[tuple[str, bool], Any]) -> tuple[KeptState, ...]:
+def _changes(before: dict[str, Kept], after: dict[str, Kept]) -> tuple[KeptState, ...]:
     changed = []
-    for (name, registered), new in after.items():
-        old = before.get((name, registered))
-        if old is None:
-            continue
-        if isinstance(new, Tensor):
-            if not isinstance(old, Tensor) or old.shape != new.shape:
-                changed.append(KeptState(name=name, registered=registered, whole=True))
-            elif not torch.equal(old, new):
-                share = float((old != new).double().mean())
-                changed.append(KeptState(name=name, registered=registered, whole=share > 0.5))
-        elif new != old and not (new != new and old != old):
-            changed.append(KeptState(name=name, registered=registered, whole=True))
+    for name, old, new in differing(before, after):
+        whole = True
+        if isinstance(old.value, Tensor) and isinstance(new.value, Tensor) and old.value.shape == new.value.shape:
+            whole = float((old.value != new.value).double().mean()) > 0.5
+        changed.append(KeptState(name=name, registered=new.buffer, whole=whole))
     return tuple(changed)
 
 

@@ -1,0 +1,1 @@
+"""Whether training can be taken up again."""
