@@ -66,7 +66,7 @@ _CLOSED_FORM = {
 @check(
     stage=Stage.INIT,
     after=("forward-pass", "finite-values"),
-    consequence_of=("data-scale", "label-range", "batch-mixing", "loss-broadcast", "dead-relu"),
+    consequence_of=("data-scale", "label-range", "class-balance", "batch-mixing", "loss-broadcast", "dead-relu"),
 )
 def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline) -> Verdict:
     """What the losses are given, how they are reduced, their values, and the number of classes, in this order."""

@@ -52,6 +52,7 @@ TOKENS_EACH = 20
     consequence_of=(
         "data-scale",
         "label-range",
+        "class-balance",
         "loss-broadcast",
         "batch-mixing",
         "loss-at-init",

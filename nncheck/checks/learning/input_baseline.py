@@ -40,6 +40,7 @@ NO_PAIRING = 2.0
     consequence_of=(
         "data-scale",
         "label-range",
+        "class-balance",
         "loss-broadcast",
         "loss-at-init",
         "output-bias-init",
