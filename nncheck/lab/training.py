@@ -57,7 +57,7 @@ def train(
     in every run). ready: called with the number of the update once its gradients are there, before they are clipped or used.
     """
     rates = [group.get("lr") for group in optimizer.param_groups]
-    closure_only = _wants_closure(optimizer)
+    closure_only, twice = wants_closure(optimizer), False
     for index, batch in enumerate(batches, begin):
         sandbox.check_time()
         if ramp and index <= ramp:
@@ -86,7 +86,13 @@ def train(
                 optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub wants a float; a tensor is what it is given
             else:
                 closure()
-                optimizer.step()
+                try:
+                    optimizer.step(*((closure,) if twice else ()))
+                except (AssertionError, TypeError, RuntimeError) as error:
+                    if twice or "closure" not in str(error):
+                        raise
+                    twice = True  # as sharpness-aware minimisation: a second pass at another point
+                    optimizer.step(closure)  # type: ignore[arg-type]
         except (OutOfTime, KeyboardInterrupt, CannotMeasure, TargetError):
             raise
         except Exception as error:
@@ -186,7 +192,8 @@ def _covered(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def _wants_closure(optimizer: torch.optim.Optimizer) -> bool:
+def wants_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether an optimizer computes the loss itself, as often as it likes."""
     if isinstance(optimizer, torch.optim.LBFGS):
         return True
     try:

@@ -12,13 +12,13 @@ from typing import Any
 
 from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
-from nncheck.lab.held import Level, eval_mode, level_if_possible, validation_batches
+from nncheck.lab.held import Level, eval_mode, fall, level_if_possible, validation_batches
 from nncheck.lab.looks import Look, Looker, Wanted
 from nncheck.lab.moves import Descent, Mover, Moves
 from nncheck.lab.noise_scale import GradientNoise, gradient_noise
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import Snapshot
-from nncheck.lab.training import named_optimizer, train, trainable, users_optimizer
+from nncheck.lab.training import named_optimizer, train, trainable, users_optimizer, wants_closure
 from nncheck.probes.short_run import DIVERGED, KEPT_NUMBERS
 from nncheck.registry import probe
 
@@ -51,6 +51,16 @@ class Levels:
     eval_before: Level | None
     eval_after: Level | None
 
+    @property
+    def fall(self) -> tuple[float, float]:
+        """(mean fall of the loss in train mode, its t over the samples in pairs); (NaN, 0) where it cannot be told."""
+        return fall(self.before, self.after) if self.before and self.after else (math.nan, 0.0)
+
+    @property
+    def eval_fall(self) -> tuple[float, float]:
+        """The same in eval mode."""
+        return fall(self.eval_before, self.eval_after) if self.eval_before and self.eval_after else (math.nan, 0.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
@@ -63,6 +73,7 @@ class Rehearsal:
     looks, wanted: the answers to one fixed batch along the way (of `fresh`, else of `seen`), and what it asks for.
     diverged: the loss is not finite, or ended far above its start. whole: whether all `UPDATES` were made.
     noise: of the gradient at the end. checkpoint: the state at the end; None if the run diverged or the model is large.
+    closure: the optimizer computes the loss itself, several times an update (LBFGS).
     """
 
     optimizer: str
@@ -82,6 +93,7 @@ class Rehearsal:
     diverged: bool
     noise: GradientNoise | None
     checkpoint: Snapshot | None
+    closure: bool = False
 
     @property
     def whole(self) -> bool:
@@ -151,6 +163,7 @@ def rehearsal(sandbox: Sandbox) -> Rehearsal:
             diverged=diverged,
             noise=noise,
             checkpoint=sandbox.checkpoint() if small and not diverged else None,
+            closure=wants_closure(optimizer),
         )
 
 

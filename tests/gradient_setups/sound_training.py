@@ -42,6 +42,15 @@ def sam() -> Recipe:
 
         def step(self, closure=None):
             assert closure is not None, "SAM requires closure"
+            weights = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+            length = torch.stack([p.grad.norm() for p in weights]).norm()
+            uphill = [0.05 * p.grad / length.clamp_min(1e-12) for p in weights]
+            with torch.no_grad():
+                torch._foreach_add_(weights, uphill)
+            closure()
+            with torch.no_grad():
+                torch._foreach_sub_(weights, uphill)
+                torch._foreach_add_(weights, [p.grad for p in weights], alpha=-self.param_groups[0]["lr"])
 
     model = Net()
     return recipe(model, opt=SAM(model.parameters()))

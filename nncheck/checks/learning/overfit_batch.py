@@ -75,6 +75,7 @@ CONTRADICTED = 0.5
         "optimizer-coverage",
         "double-softmax",
         "input-baseline",
+        "loss-decreases",
     ),
 )
 def overfit_batch(batch: OverfitBatch) -> Verdict:
