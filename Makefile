@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 # One thread a process: small models run faster so, and the tests run in several processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test bench score lint format docs picture browser clean
+.PHONY: help demo test bench score compare lint format docs picture browser clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -24,11 +24,15 @@ bench: $(VENV)/.dev  ## cost in training steps, memory, growth with depth, start
 score: $(VENV)/.dev  ## planted faults found and healthy set-ups accused, over tests/corpus (many minutes)
 	$(BIN)/python scripts/score.py -v
 
+compare: $(VENV)/.compare  ## torchtest2 and pytest-torch over the same set-ups, after `make score` (many minutes)
+	PYTHONPATH=$(VENV)/compare $(BIN)/python scripts/compare.py
+
 lint: $(VENV)/.dev  ## ruff, mypy --strict and generated documentation that is up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy nncheck
 	$(BIN)/python scripts/gen_docs.py --check
+	$(BIN)/python scripts/score.py --check
 
 format: $(VENV)/.dev  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
@@ -63,3 +67,8 @@ $(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
 	@touch $@ $(VENV)/.run
+
+# In a folder of their own: pytest-torch is a pytest plugin, and would run in this project's tests too.
+$(VENV)/.compare: $(VENV)/.dev
+	$(INSTALL) --no-deps --target $(VENV)/compare torchtest2 pytest-torch
+	@touch $@
