@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -101,9 +102,7 @@ def network_input(sandbox: Sandbox) -> NetworkInput:
         raise CannotMeasure("no tensor of the batch was seen on its way into a layer")
     # Batches of one loader take the same way; where they do not, the first one speaks.
     alike = [p for p in passes if [_key(e) for e in p] == [_key(e) for e in passes[0]]]
-    entries = tuple(
-        _entry([p[i] for p in alike], given[0], batches.size(given[0]), trained) for i in range(len(passes[0]))
-    )
+    entries = tuple(_entry([p[i] for p in alike], given[0], trained) for i in range(len(passes[0])))
     return NetworkInput(
         entries=entries,
         samples=sum(batches.size(b) for b in given[: len(alike)]),
@@ -116,7 +115,7 @@ def _key(entrance: Entrance) -> tuple[str, str, tuple[int, ...]]:
     return entrance.layer, entrance.function, tuple(entrance.tensor.shape[1:])
 
 
-def _entry(same: list[Entrance], batch: object, size: int, trained: str) -> Entry:
+def _entry(same: list[Entrance], batch: Any, trained: str) -> Entry:
     first = same[0]
     tensor = torch.cat([e.tensor for e in same]) if first.tensor.ndim else first.tensor.reshape(1)
     per_row = max(1, tensor[0:1].numel())
@@ -141,7 +140,7 @@ def _entry(same: list[Entrance], batch: object, size: int, trained: str) -> Entr
         binary = tuple(((table == low) | (table == high)).all(0).tolist())
         empty = tuple((table == 0).double().mean(0).tolist())
     shift, ratio = _against_running(same, trained)
-    shown = preview({"input": first.tensor}, {"input": first.tensor}) if first.tensor.ndim > 1 else None
+    shown = preview({_title(first): first.tensor}, batch) if first.tensor.ndim > 1 else None
     return Entry(
         roots=first.roots,
         layer=first.layer,
@@ -172,6 +171,10 @@ def _entry(same: list[Entrance], batch: object, size: int, trained: str) -> Entr
         picture=picture(tensor) if tensor.size(0) == x.size(0) and tensor.is_floating_point() else None,
         shown=shown,
     )
+
+
+def _title(entrance: Entrance) -> str:
+    return f"`{entrance.layer}`" if entrance.layer else "the first layer"
 
 
 def _against_running(same: list[Entrance], trained: str) -> tuple[float, float]:
