@@ -221,7 +221,7 @@ class Triplets(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return self.x[i], self.x[friend], self.x[stranger] if self.sound else self.x[friend]
 
 
-@twin("overfit-batch", "input-baseline", "gradient-flow", "loss-at-init", "duplicate-samples", row="D12")
+@twin("overfit-batch", "input-baseline", "gradient-flow", "loss-at-init", "duplicate-samples", row="L35")
 def stranger_is_the_friend(fault: bool) -> Recipe:
     """The negative is drawn from the anchor's own class: the margin is all that is left."""
     torch.manual_seed(0)

@@ -217,7 +217,7 @@ def diffusion_step_not_used(fault: bool) -> Recipe:
     return diffusion(Denoiser(knows_time=not fault))
 
 
-@twin("input-baseline", "overfit-batch", "loss-decreases", row="D12")
+@twin("input-baseline", "overfit-batch", "loss-decreases", row="D32")
 def noise_drawn_anew_for_the_target(fault: bool) -> Recipe:
     """The noise to be predicted is not the noise that was added."""
     torch.manual_seed(1)

@@ -591,7 +591,7 @@ def encoder_left_under_no_grad(fault: bool) -> Recipe:
     return adder_recipe(model)
 
 
-@twin("unused-parameters", "gradient-flow", row="G09")
+@twin("unused-parameters", "gradient-flow", row="G13")
 def memory_detached_for_the_decoder(fault: bool) -> Recipe:
     torch.manual_seed(1)
     model = Adder(Encoder(), Decoder())
