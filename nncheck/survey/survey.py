@@ -9,6 +9,7 @@ from typing import Any
 from nncheck.lab.sandbox import Sandbox
 from nncheck.survey.features import Features, InputStatistics
 from nncheck.survey.labels import Labels, TargetStatistics
+from nncheck.survey.samples import SampleMarks, Samples
 from nncheck.survey.walk import Coverage, walk
 
 
@@ -20,6 +21,7 @@ class Survey:
     inputs: tuple[InputStatistics, ...]
     targets: tuple[TargetStatistics, ...]
     others: tuple[TargetStatistics, ...]
+    samples: SampleMarks
 
     def labels(self, name: str) -> TargetStatistics | None:
         """What is known of a batch's tensor as labels."""
@@ -30,10 +32,12 @@ def survey(sandbox: Sandbox, loader: Iterable[Any], *, seconds: float, what: str
     """One pass over `loader`. An accumulator is made in one line here, and its result is a field of `Survey`."""
     features = Features()
     labels, others = Labels(), Labels(of_inputs=True)
-    coverage = walk(sandbox, loader, (features, labels, others), seconds=seconds, what=what)
+    samples = Samples()
+    coverage = walk(sandbox, loader, (features, labels, others, samples), seconds=seconds, what=what)
     return Survey(
         coverage=coverage,
         inputs=features.result(),
         targets=labels.result(),
         others=others.result(),
+        samples=samples.result(),
     )
