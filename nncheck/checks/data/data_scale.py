@@ -24,6 +24,8 @@ import dataclasses
 
 from nncheck.checks.data._scale_of_features import candidates, features, table, wrong_axis
 from nncheck.checks.data._scale_of_images import images, is_bytes, where
+from nncheck.checks.data._scale_of_targets import targets
+from nncheck.probes.loss_targets import LossTargets
 from nncheck.probes.network_input import Entry, NetworkInput
 from nncheck.probes.training_data import TrainingData
 from nncheck.registry import check
@@ -39,7 +41,7 @@ BLANK_VALUES = 64
 
 
 @check(stage=Stage.DATA, after=("forward-pass", "finite-values"))
-def data_scale(given: NetworkInput, data: TrainingData) -> Verdict:
+def data_scale(given: NetworkInput, data: TrainingData, losses: LossTargets) -> Verdict:
     """Judge what each first layer is given, one after the other."""
     judged = [entry for entry in given.entries if entry.kind in JUDGED and entry.distinct != 1]
     statistics = {one.name: one for one in data.survey.inputs}
@@ -50,6 +52,10 @@ def data_scale(given: NetworkInput, data: TrainingData) -> Verdict:
             return _shown(found, entry)
     for one in data.survey.inputs:
         found = _blank(one, data.survey.coverage.words)
+        if found is not None:
+            return found
+    for call in losses.calls:
+        found = targets(call, data.survey.labels(call.own) if call.own else None)
         if found is not None:
             return found
     if not judged:
