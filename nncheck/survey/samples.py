@@ -30,11 +30,10 @@ class SampleMarks:
 
     sizes: samples in each batch. values: numbers in one sample's inputs, 0 if samples differ in that.
     inputs, targets: 64-bit fingerprints. label: a scalar target's value; whole: whether all are whole numbers.
-    blocks: for the first samples the smallest fingerprint among the blocks of `block` consecutive steps, of `steps` in a float sequence; distinct_steps:
-    how many different steps were seen, counted up to 8192.
+    blocks: for the first samples the smallest fingerprint among the blocks of `block` consecutive steps, of `steps` in a float
+    sequence; distinct_steps: how many different steps were seen, counted up to 8192.
     sketch: `SKETCH` numbers for each of the first `sketched` samples: distances between them estimate those between samples
-    whose values are scaled by their spread.
-    table: the first rows of a table of `columns` columns.
+    whose values are scaled by their spread. table: the first rows of a table of `columns` columns.
     """
 
     sizes: tuple[int, ...]
@@ -136,6 +135,14 @@ class Samples:
 
     def _labels(self, targets: list[Tensor], count: int) -> None:
         one = targets[0] if len(targets) == 1 else None
+        if (
+            one is not None
+            and one.ndim == 2
+            and one.size(1) > 1
+            and bool(((one == 1).sum(1) == (one != 0).sum(1)).all())
+        ):
+            if bool(((one == 1).sum(1) == 1).all()):
+                one = one.to(torch.uint8).argmax(1)  # one-hot rows
         if one is None or one.numel() != count or one.is_complex():
             self._scalar = False
             return
