@@ -10,6 +10,7 @@ from nncheck.lab.sandbox import Sandbox
 from nncheck.survey.features import Features, InputStatistics
 from nncheck.survey.labels import Labels, TargetStatistics
 from nncheck.survey.samples import SampleMarks, Samples
+from nncheck.survey.sketch import LinearFit, Sketch
 from nncheck.survey.walk import Coverage, walk
 
 
@@ -22,6 +23,7 @@ class Survey:
     targets: tuple[TargetStatistics, ...]
     others: tuple[TargetStatistics, ...]
     samples: SampleMarks
+    linear: LinearFit | None = None
 
     def labels(self, name: str) -> TargetStatistics | None:
         """What is known of a batch's tensor as labels."""
@@ -33,11 +35,13 @@ def survey(sandbox: Sandbox, loader: Iterable[Any], *, seconds: float, what: str
     features = Features()
     labels, others = Labels(), Labels(of_inputs=True)
     samples = Samples()
-    coverage = walk(sandbox, loader, (features, labels, others, samples), seconds=seconds, what=what)
+    sketch = Sketch()
+    coverage = walk(sandbox, loader, (features, labels, others, samples, sketch), seconds=seconds, what=what)
     return Survey(
         coverage=coverage,
         inputs=features.result(),
         targets=labels.result(),
         others=others.result(),
         samples=samples.result(),
+        linear=sketch.result(),
     )
