@@ -12,9 +12,9 @@ from typing import Any
 
 from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
-from nncheck.lab.held import Level, eval_mode, fall, level_if_possible, validation_batches
-from nncheck.lab.looks import Look, Looker, Wanted
-from nncheck.lab.moves import Descent, Mover, Moves
+from nncheck.lab.held import Level as Level, eval_mode, fall, level_if_possible, validation_batches
+from nncheck.lab.looks import Look as Look, Looker, Wanted as Wanted
+from nncheck.lab.moves import Descent, Mover, Moves as Moves
 from nncheck.lab.noise_scale import GradientNoise, gradient_noise
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import Snapshot
