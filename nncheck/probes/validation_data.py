@@ -14,6 +14,13 @@ SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class ValidationSurvey:
+    """The survey of the validation loader, if there is one."""
+
+    survey: Survey | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ValidationData:
     """The survey of the validation loader."""
 
@@ -21,9 +28,17 @@ class ValidationData:
 
 
 @probe
-def validation_data(sandbox: Sandbox) -> ValidationData:
-    """Survey the validation loader. Raises CannotMeasure if there is none."""
+def validation_survey(sandbox: Sandbox) -> ValidationSurvey:
+    """Survey the validation loader, for checks that have something to say without one too."""
     loader = sandbox.setup.val_loader
     if loader is None:
+        return ValidationSurvey(survey=None)
+    return ValidationSurvey(survey=survey(sandbox, loader, seconds=SECONDS, what="validation"))
+
+
+@probe
+def validation_data(found: ValidationSurvey) -> ValidationData:
+    """The same. Raises CannotMeasure if there is none."""
+    if found.survey is None:
         raise CannotMeasure("no validation loader is given")
-    return ValidationData(survey=survey(sandbox, loader, seconds=SECONDS, what="validation"))
+    return ValidationData(survey=found.survey)

@@ -14,8 +14,6 @@ from nncheck.survey.walk import Part, SeenBatch
 
 # Sketches: so many random projections of so many values of the first float input, for so many samples of the pass.
 SKETCH, SKETCHED_VALUES, MOST_SKETCHED = 16, 2048, 16_384
-# A spread is known well enough to scale by from this many samples on.
-SCALED_FROM = 32
 # Of tables, so many rows and columns are kept: 4 MB.
 MOST_ROWS, MOST_COLUMNS = 4096, 256
 # A block of a sequence: this share of its steps, but at least so many. Two windows that overlap by more share blocks.
@@ -32,8 +30,8 @@ class SampleMarks:
     inputs, targets: 64-bit fingerprints. label: a scalar target's value; whole: whether all are whole numbers.
     blocks: for the first samples the smallest fingerprint among the blocks of `block` consecutive steps, of `steps` in a float
     sequence; distinct_steps: how many different steps were seen, counted up to 8192.
-    sketch: `SKETCH` numbers for each of the first `sketched` samples: distances between them estimate those between samples
-    whose values are scaled by their spread. table: the first rows of a table of `columns` columns.
+    sketch: `SKETCH` numbers for each of the first `sketched` samples: distances between them estimate those between samples.
+    table: the first rows of a float table of `columns` columns; of a series, its last step.
     """
 
     sizes: tuple[int, ...]
@@ -73,7 +71,7 @@ class Samples:
         self._targeted = True
         self._block = self._steps = self._columns = 0
         self._different: set[int] = set()
-        self._scale: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+        self._rows: tuple[Tensor, Tensor] | None = None
 
     def add(self, index: int, seen: SeenBatch) -> None:
         if not seen.inputs:
@@ -129,9 +127,11 @@ class Samples:
         self._find_blocks(first)
         flat = first.reshape(first.size(0), -1).float()
         self._sketches(flat)
-        if first.ndim == 2 and len(inputs) == 1 and first.size(1) <= MOST_COLUMNS:
-            self._columns = first.size(1)
-            self._table.extend(flat[: max(0, MOST_ROWS - len(self._table) // max(1, self._columns))].flatten().tolist())
+        if len(inputs) == 1 and first.ndim in (2, 3) and 0 < first.size(-1) <= MOST_COLUMNS:
+            self._columns = first.size(-1)
+            rows = first if first.ndim == 2 else first[:, -1]
+            left = max(0, MOST_ROWS - len(self._table) // self._columns)
+            self._table.extend(rows[:left].float().flatten().tolist())
 
     def _labels(self, targets: list[Tensor], count: int) -> None:
         one = targets[0] if len(targets) == 1 else None
@@ -172,21 +172,14 @@ class Samples:
         left = MOST_SKETCHED - len(self._sketch) // SKETCH
         if left <= 0 or not flat.size(1):
             return
-        if self._scale is None:
-            if flat.size(0) < SCALED_FROM:
-                return
-            generator = torch.Generator().manual_seed(0)
+        if self._rows is None or self._rows[0].numel() != min(flat.size(1), SKETCHED_VALUES):
+            generator = torch.Generator().manual_seed(0)  # the same projections for every loader
             places = torch.arange(flat.size(1))
             if flat.size(1) > SKETCHED_VALUES:
                 places = torch.randperm(flat.size(1), generator=generator)[:SKETCHED_VALUES]
-            chosen = flat[:, places]
-            std, mean = torch.std_mean(chosen, 0)
-            rows = torch.randn(places.numel(), SKETCH, generator=generator) / places.numel() ** 0.5
-            self._scale = places, mean, torch.where(std > 0, std, 1.0), rows
-        places, mean, std, rows = self._scale
-        if places.numel() != min(flat.size(1), SKETCHED_VALUES):
-            return
-        self._sketch.extend((((flat[:left, places] - mean) / std) @ rows).flatten().tolist())
+            self._rows = places, torch.randn(places.numel(), SKETCH, generator=generator) / places.numel() ** 0.5
+        places, rows = self._rows
+        self._sketch.extend((flat[:left, places] @ rows).flatten().tolist())
 
 
 def _alike(one: SeenBatch, other: SeenBatch) -> bool:
