@@ -61,7 +61,15 @@ FIXED = 0.9
 @check(
     stage=Stage.INIT,
     after=("forward-pass", "finite-values"),
-    consequence_of=("data-scale", "batch-mixing", "loss-broadcast", "symmetry", "dead-relu", "saturation"),
+    consequence_of=(
+        "input-preview",
+        "data-scale",
+        "batch-mixing",
+        "loss-broadcast",
+        "symmetry",
+        "dead-relu",
+        "saturation",
+    ),
 )
 def activation_scale(start: Activations, run: TrainedActivations) -> Verdict:
     """Judge the last layers' dependence on the sample, then the scale on the way there."""

@@ -65,7 +65,7 @@ ON_LOGITS = ("cross-entropy", "bce-with-logits", "multi-margin", "multilabel-sof
 @check(
     stage=Stage.INIT,
     after=("forward-pass", "finite-values"),
-    consequence_of=("data-scale", "loss-broadcast", "symmetry", "double-softmax"),
+    consequence_of=("input-preview", "data-scale", "loss-broadcast", "symmetry", "double-softmax"),
 )
 def dead_relu(start: Activations, run: TrainedActivations) -> Verdict:
     """Judge the silent units before and after the short run."""

@@ -38,6 +38,7 @@ NO_PAIRING = 2.0
     stage=Stage.LEARNING,
     after=("forward-pass", "finite-values"),
     consequence_of=(
+        "input-preview",
         "data-scale",
         "label-range",
         "class-balance",

@@ -59,6 +59,7 @@ CONTRADICTED = 0.5
     stage=Stage.LEARNING,
     after=("forward-pass", "finite-values"),
     consequence_of=(
+        "input-preview",
         "data-scale",
         "label-range",
         "loss-broadcast",
