@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nncheck.errors import CannotMeasure, OutOfTime, TargetError
 from nncheck.lab import batch as batches
+from nncheck.lab.interception import withheld
 from nncheck.losses.call import LossCall, loss_call
 from nncheck.observe.source import user_frames, words_of
 from nncheck.observe.watch import Call, Handler, ModuleHandler, Watch
@@ -36,8 +37,8 @@ class Outcome:
 class Objective:
     """Calls the user's model and loss on a batch, however they are joined.
 
-    Forms: `training_step`; `loss_fn(model(inputs), target)`; a model that returns its loss (`.loss`, `["loss"]`, a tuple
-    that holds the scalar, or the scalar itself).
+    Forms: `training_step`; `loss_fn(model(inputs), target)`; a `train_step`, of which only the loss is taken; a model that
+    returns its loss (`.loss`, `["loss"]`, a tuple that holds the scalar, or the scalar itself).
     """
 
     def __init__(self, setup: Setup, model: nn.Module) -> None:
@@ -50,6 +51,8 @@ class Objective:
             return "training_step"
         if self._setup.loss_fn is not None:
             return "loss_fn"
+        if self._setup.train_step is not None:
+            return "train_step"
         return "model"
 
     def __call__(
@@ -81,6 +84,8 @@ class Objective:
         except BaseException as error:  # SystemExit, and what a library derives from BaseException
             raise self._error(error, batch, outputs[-1] if outputs else None) from error
         loss = find_loss(returned)
+        if loss is None and self.form == "train_step" and seen:
+            loss = seen[-1].value.reshape(()) if seen[-1].value.numel() == 1 else None
         if loss is None:
             raise TargetError(
                 f"the {self._says()} gave no scalar loss but {describe_returned(returned)}",
@@ -106,6 +111,8 @@ class Objective:
             step = self._setup.training_step
             assert step is not None
             return call_step(step, self.model, batch, index)
+        if self.form == "train_step":
+            return self._loss_of_step(batch, index)
         inputs, target = batches.split(batch)
         if self.form == "loss_fn":
             loss_fn = self._setup.loss_fn
@@ -128,6 +135,19 @@ class Objective:
             return self.model(*batch)
         return self.model(batch)
 
+    def _loss_of_step(self, batch: Any, index: int) -> Any:
+        """Run the user's whole step with nothing done to gradients and weights; the loss with its graph."""
+        setup = self._setup
+        step = setup.train_step
+        assert step is not None
+        with withheld(self.model, setup.optimizer, setup.scheduler) as seen:
+            returned = call_step(step, self.model, batch, index, parts=setup)
+        loss = find_loss(returned)
+        if loss is None and isinstance(returned, float):
+            loss = torch.tensor(returned)
+        found = seen.loss(loss)
+        return found if found is not None and (found.requires_grad or not seen.losses) else loss
+
     def _understand(self, batch: Any, target: Any) -> None:
         """Raise TargetError for a batch that does not say which part of it is the target."""
         if isinstance(batch, Tensor) or (isinstance(batch, (list, tuple)) and len(batch) <= 2):
@@ -145,7 +165,7 @@ class Objective:
         )
 
     def _error(self, error: BaseException, batch: Any, output: Any) -> TargetError:
-        return forward_error(error, batch, output, stepwise=self.form == "training_step")
+        return forward_error(error, batch, output, stepwise=self.form.endswith("_step"))
 
     def _call_model(self, inputs: Any) -> Any:
         if isinstance(inputs, Mapping):
@@ -155,9 +175,13 @@ class Objective:
         return self.model(inputs)
 
     def _says(self) -> str:
-        return {"training_step": "training_step", "loss_fn": "loss", "model": "model"}[self.form]
+        return {"training_step": "training_step", "train_step": "train_step", "loss_fn": "loss", "model": "model"}[
+            self.form
+        ]
 
     def _help(self, returned: Any) -> str:
+        if self.form == "train_step":
+            return "let train_step return the loss: a tensor with one element, or its value"
         if isinstance(returned, (int, float)):
             return "return the loss as a tensor: `.item()` or `float()` takes its gradient away"
         if self.form == "model":
@@ -170,24 +194,49 @@ class Objective:
         return 'training_step must return the loss: a tensor with one element, or a dict with "loss"'
 
 
-def call_step(step: Any, model: nn.Module, batch: Any, index: int) -> Any:
-    """Call a user's step with the arguments it names: (model, batch), (model, batch, batch_idx), (batch), (batch, batch_idx)."""
-    names = [
-        p.name
-        for p in inspect.signature(step).parameters.values()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+_PARTS = {
+    "optimizer": ("optimizer", "opt", "optim"),
+    "scheduler": ("scheduler", "lr_scheduler", "sched"),
+    "loss_fn": ("loss_fn", "criterion", "loss_func", "loss_function"),
+}
+
+
+def call_step(step: Any, model: nn.Module, batch: Any, index: int, *, parts: Setup | None = None) -> Any:
+    """Call a user's step with the arguments it names: (model, batch), (model, batch, batch_idx), (batch), (batch, batch_idx).
+
+    `parts`: what a step may also name: the optimizer, the scheduler, the loss, a device, a gradient scaler.
+    """
+    parameters = [
+        p for p in inspect.signature(step).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
+    device = next((t.device for t in model.parameters()), torch.device("cpu"))
+    named: dict[str, Any] = {}
+    if parts is not None:
+        named = {name: getattr(parts, part) for part, names in _PARTS.items() for name in names}
+        named = {name: value for name, value in named.items() if value is not None}
+        named |= {"device": device, "epoch": 0}
+        if any(p.name == "scaler" and p.default is p.empty for p in parameters):
+            named["scaler"] = torch.amp.GradScaler(device.type, enabled=False)
     values: list[Any] = []
-    for position, name in enumerate(names):
+    keywords: dict[str, Any] = {}
+    asked = [p for p in parameters if p.default is p.empty]
+    for position, parameter in enumerate(asked):
+        name = parameter.name
         if name in ("model", "net", "network", "module"):
-            values.append(model)
+            value: Any = model
+        elif name in named:
+            value = named[name]
         elif name in ("batch_idx", "batch_index", "idx", "step", "i"):
-            values.append(index)
-        elif name in ("batch", "data", "inputs", "sample", "examples") or len(names) == 1:
-            values.append(batch)
+            value = index
+        elif name in ("batch", "data", "inputs", "sample", "examples") or len(asked) == 1:
+            value = batch
         else:  # unknown names: by position, model first
-            values.append((model, batch, index)[position] if position < 3 else None)
-    return step(*values)
+            value = (model, batch, index)[position] if position < 3 else None
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            keywords[name] = value
+        else:
+            values.append(value)
+    return step(*values, **keywords)
 
 
 def find_loss(returned: Any) -> Tensor | None:

@@ -55,6 +55,10 @@ def assemble(
         made["scheduler_interval"] = made["scheduler_interval"] or interval
     if lightning.is_lightning_module(made["model"]):
         _from_lightning(made, origins)
+    if made["optimizer"] is None and made["train_step"] is not None:
+        made["optimizer"] = _optimizer_of(made["train_step"])
+        if made["optimizer"] is not None:
+            said.append("the optimizer is the one that train_step uses")
     _check_parts(made, origins)
     materialize(made, said)
     default = made["optimizer"] is None
@@ -69,6 +73,22 @@ def assemble(
         origins=origins,
     )
     return dataclasses.replace(setup, bound=tuple(_bound(setup, dict(names or {}))))
+
+
+def _optimizer_of(step: Any) -> torch.optim.Optimizer | None:
+    """The only optimizer that a step function reaches: in its closure, among the names it uses, in its object."""
+    function = getattr(step, "__func__", step)
+    held = [*vars(getattr(step, "__self__", object)).values()] if hasattr(step, "__self__") else []
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        held += [function.__globals__[name] for name in code.co_names if name in function.__globals__]
+        for cell in function.__closure__ or ():
+            try:
+                held.append(cell.cell_contents)
+            except ValueError:  # an empty cell
+                continue
+    found = {id(item): item for item in held if isinstance(item, torch.optim.Optimizer)}
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _check_model(model: Any, origins: Mapping[str, Place]) -> None:
@@ -216,6 +236,8 @@ def _bound(setup: Setup, names: dict[str, str]) -> list[str]:
     elif setup.loss_fn is not None:
         name = getattr(setup.loss_fn, "__name__", type(setup.loss_fn).__name__)
         lines.append(line("loss", "loss_fn", name))
+    elif setup.train_step is not None:
+        lines.append("loss = that of train_step")
     else:
         lines.append("loss = returned by the model")
     lines.append(line("data", "train_loader", _describe_loader(setup.train_loader)))

@@ -21,6 +21,7 @@ from nncheck.target.names import (
     MAKERS,
     NAMES,
     SECOND_BEST,
+    STEP_EXTRAS,
     made_names,
 )
 from nncheck.target.only import only_loader, only_loss, only_model
@@ -262,7 +263,8 @@ def _is_step(function: Any) -> bool:
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
     batch = [name for name in takes if name in BATCH_NAMES]
-    return len(batch) == 1 and all(n in (*BATCH_NAMES, *INDEX_NAMES, *NAMES["model"], *PARTS, "device") for n in takes)
+    parts = [name for part in ("model", "loss_fn", "optimizer", "scheduler") for name in NAMES[part]]
+    return len(batch) == 1 and all(n in (*BATCH_NAMES, *INDEX_NAMES, *parts, *PARTS, *STEP_EXTRAS) for n in takes)
 
 
 def _no_model(search: Search) -> TargetError:

@@ -33,6 +33,7 @@ DATA_SETS = ("train_set", "train_dataset", "trainset", "dataset")
 
 BATCH_NAMES = ("batch", "data", "inputs", "sample", "examples")
 INDEX_NAMES = ("batch_idx", "batch_index", "idx", "step", "i")
+STEP_EXTRAS = ("device", "scaler", "epoch")
 """Parameter names of a step function that say what it is given."""
 
 FLAGS = {

@@ -290,5 +290,12 @@ def _trains(call: ast.Call, reading: Reading) -> bool:
 
 
 def does_whole_step(function: FunctionNode) -> bool:
-    """Whether a step function itself calls `backward`: then it takes the step, and does not only compute the loss."""
-    return any(isinstance(n, ast.Attribute) and n.attr in ("backward", "manual_backward") for n in ast.walk(function))
+    """Whether a step function takes the step itself, and does not only compute the loss: it calls `backward`, or `zero_grad`
+    and the like on what is called an optimizer."""
+    for node in ast.walk(function):
+        if not isinstance(node, ast.Attribute):
+            continue
+        owner = ast.unparse(node.value).lower()
+        if node.attr in ("backward", "manual_backward", "zero_grad") or (node.attr == "step" and "opt" in owner):
+            return True
+    return False

@@ -11,9 +11,10 @@ Why it matters
     prediction depend on its company; one whose statistics follow only the last batch makes it depend on luck.
 How to fix
     Write `F.dropout(x, p, training=self.training)`, or use `nn.Dropout`; keep layers in `nn.ModuleList`, so that `eval()`
-    reaches them; put noise and masks under `if self.training:`. Write `p` as the share to drop, not to keep. Give BatchNorm
-    PyTorch's momentum, one minus that of TensorFlow. Let a new sequence begin with a new hidden state. If randomness at test
-    time is meant (Monte-Carlo dropout), say so in a comment beside it, or ignore this check.
+    reaches them; call `model.train()` at the start of every training step; put noise and masks under `if self.training:`.
+    Write `p` as the share to drop, not to keep. Give BatchNorm PyTorch's momentum, one minus that of TensorFlow. Let a new
+    sequence begin with a new hidden state. If randomness at test time is meant (Monte-Carlo dropout), say so in a comment
+    beside it, or ignore this check.
 Known limits
     One batch. Sampling that belongs to the model (a reparameterised latent, Gumbel noise, the noise of a diffusion step) is
     told apart by what becomes of the drawn numbers, and passes. State is held against a model only if its samples are
@@ -26,6 +27,7 @@ Source
 from nncheck.checks.wiring._eval_numbers import momentum, rates, small_batches
 from nncheck.probes.evaluation import Evaluation
 from nncheck.probes.normalisation import Normalisation
+from nncheck.probes.training_loop import TrainingLoop
 from nncheck.registry import check
 from nncheck.verdict import Place, Remedy, Stage, Verdict, failed, passed, skipped, warned
 
@@ -40,12 +42,13 @@ EXPECTED = "equal outputs, whatever the seed"
     after=("forward-pass", "finite-values"),
     consequence_of=("optimizer-coverage",),
 )
-def eval_mode(passes: Evaluation, norms: Normalisation) -> Verdict:
+def eval_mode(passes: Evaluation, norms: Normalisation, loop: TrainingLoop) -> Verdict:
     """Judge what ran in eval mode first, then the numbers that make it differ from train mode."""
     if passes.seeds != passes.seeds:
         return skipped("the outputs in eval mode are not finite")
     verdict = (
         _flags(passes)
+        or _left(loop)
         or _dropout(passes)
         or _statistics(passes)
         or _noise(passes)
@@ -96,6 +99,23 @@ def _flags(passes: Evaluation) -> Verdict | None:
             remedies=(Remedy(text="call the module's own method", code="super().train(mode)"),),
         )
     return None
+
+
+def _left(loop: TrainingLoop) -> Verdict | None:
+    """A training step that begins in train mode the first time, and in eval mode ever after."""
+    modes = [call.entered_training for call in loop.calls]
+    if len(modes) < 2 or not modes[0] or any(modes[1:]) or not loop.mode_matters:
+        return None
+    return failed(
+        f"the first call of train_step trains in train mode, the {len(modes) - 1} after it in eval mode",
+        expected="train mode in every training step",
+        summary="the training step leaves the model in eval mode",
+        places=(loop.place,) if loop.place else (),
+        causes=(
+            "`model.eval()` is called in the step, for an accuracy or a sample, and `model.train()` is not called after it",
+        ),
+        remedies=(Remedy(text="begin every training step with the train mode", code="model.train()"),),
+    )
 
 
 _WHY = {

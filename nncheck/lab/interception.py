@@ -1,0 +1,155 @@
+"""A user's whole training step, run for its loss alone: what it would do to the gradients and weights is recorded, not done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nncheck.observe.source import is_users
+
+CLIPS = ("clip_grad_norm_", "clip_grad_value_")
+_MISSING = object()
+
+
+class Patches:
+    """Attributes put in place of others, and taken back in reverse order."""
+
+    def __init__(self) -> None:
+        self._undo: list[tuple[Any, str, Any]] = []
+
+    def put(self, owner: Any, name: str, value: Any) -> None:
+        """Set an attribute of a class, module or object."""
+        self._undo.append((owner, name, vars(owner).get(name, _MISSING)))
+        if isinstance(owner, nn.Module):
+            vars(owner)[name] = value  # past nn.Module's own __setattr__
+        else:
+            setattr(owner, name, value)
+
+    def take_back(self) -> None:
+        """Put every attribute back."""
+        for owner, name, value in reversed(self._undo):
+            if value is not _MISSING:
+                setattr(owner, name, value) if not isinstance(owner, nn.Module) else vars(owner).update({name: value})
+            elif isinstance(owner, nn.Module):
+                vars(owner).pop(name, None)
+            else:
+                delattr(owner, name)
+        self._undo.clear()
+
+
+def holders_of(function: Any) -> tuple[tuple[Any, str], ...]:
+    """Modules that hold a function of torch's under a name: torch's own, and the user's after `from ... import`."""
+    return _holders(function, len(sys.modules))
+
+
+@cache
+def _holders(function: Any, _: int) -> tuple[tuple[Any, str], ...]:
+    """Looked up again only after something more was imported: it takes a few milliseconds."""
+    found: list[tuple[Any, str]] = []
+    for module in list(sys.modules.values()):
+        name = getattr(module, "__name__", "")
+        if not isinstance(name, str) or not (name.startswith("torch.nn.utils") or _is_users(module)):
+            continue
+        found.extend((module, attribute) for attribute, value in list(vars(module).items()) if value is function)
+    return tuple(found)
+
+
+def _is_users(module: Any) -> bool:
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and is_users(file)
+
+
+@dataclass(kw_only=True)
+class Withheld:
+    """What the step called: the losses it would have gone back from, as they were before any scaling."""
+
+    losses: list[Tensor] = field(default_factory=list)
+
+    def loss(self, returned: Tensor | None) -> Tensor | None:
+        """The loss with its graph: what was returned, if it has one; else what backward was called on.
+
+        Of several, the one whose value was returned, or their sum if none was: parts of a batch, or of a loss.
+        """
+        if returned is not None and returned.requires_grad:
+            return returned
+        scalars = [loss.reshape(()) for loss in self.losses if loss.numel() == 1]
+        if len(scalars) < 2:
+            return scalars[0] if scalars else returned
+        if returned is not None:
+            value = float(returned)
+            near = min(scalars, key=lambda s: abs(float(s.detach()) - value))
+            if abs(float(near.detach()) - value) <= 1e-5 * max(1.0, abs(value)):
+                return near
+        return torch.stack(scalars).sum()
+
+
+@contextmanager
+def withheld(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any) -> Iterator[Withheld]:
+    """Inside: backward, zero_grad, clipping, optimizer and scheduler steps and gradient scaling do nothing."""
+    seen = Withheld()
+    patches = Patches()
+    parameters = [*model.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
+    grads = [(p, p.grad) for p in parameters]
+    modes = [(module, module.training) for module in model.modules()]
+
+    def backward(loss: Tensor, *_: Any, **__: Any) -> None:
+        seen.losses.append(loss)
+        for p in parameters:  # code that reads gradients finds some; they are taken away again below
+            if p.grad is None and p.requires_grad:
+                p.grad = torch.zeros_like(p)
+
+    def backwards(tensors: Any, *_: Any, **__: Any) -> None:
+        for tensor in [tensors] if isinstance(tensors, Tensor) else tensors:
+            backward(tensor)
+
+    patches.put(Tensor, "backward", backward)
+    patches.put(torch.autograd, "backward", backwards)
+    for name in CLIPS:
+        for module, attribute in holders_of(getattr(torch.nn.utils, name)):
+            patches.put(module, attribute, lambda *_, **__: torch.zeros(()))
+    for kind in _kinds(torch.optim.Optimizer):
+        for name, stub in (("step", _call_closure), ("zero_grad", _nothing)):
+            if name in vars(kind):
+                patches.put(kind, name, stub)
+    if "step" in vars(optimizer):  # a scheduler has put a counter around it
+        patches.put(optimizer, "step", lambda closure=None: None if closure is None else closure())
+    patches.put(nn.Module, "zero_grad", _nothing)
+    for kind in (*_kinds(torch.optim.lr_scheduler.LRScheduler), *([type(scheduler)] if scheduler is not None else [])):
+        if "step" in vars(kind):
+            patches.put(kind, "step", _nothing)
+    scaler = torch.amp.GradScaler
+    patches.put(scaler, "scale", lambda self, outputs: outputs)
+    patches.put(scaler, "step", lambda self, optimizer, *arguments, **_: optimizer.step(*arguments))
+    for name in ("unscale_", "update"):
+        patches.put(scaler, name, _nothing)
+    if not model.training:  # a mode under test is not the step's to change
+        patches.put(model, "train", lambda mode=True: model)
+    try:
+        yield seen
+    finally:
+        patches.take_back()
+        for p, grad in grads:
+            p.grad = grad
+        for module, training in modes:
+            module.training = training
+
+
+def _kinds(root: Any) -> Iterator[Any]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from _kinds(kind)
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    return None
+
+
+def _call_closure(self: Any, closure: Callable[[], Any] | None = None, **_: Any) -> Any:
+    return None if closure is None else closure()

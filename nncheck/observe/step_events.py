@@ -1,0 +1,223 @@
+"""What a user's training step does, call by call and in order: backward passes, clipping, steps, schedules, scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from nncheck.lab.interception import CLIPS, Patches, holders_of
+from nncheck.observe.source import calling_place
+from nncheck.verdict import Place
+
+# Gradients are compared on tensors of so many numbers in all: enough to tell a sum from its parts.
+COMPARED_NUMBERS = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing a training step did.
+
+    kind "backward": value is the number it started from, training the model's mode.
+    kind "clip": value is the gradient norm before, limit the largest allowed one; empty: there was no gradient to clip.
+    kind "step" (of the set-up's optimizer; "other-step" of another): value is the gradient norm that it used, summed that of the
+    sum of all backward passes since the last step, last_apart how far the gradient is from the last backward pass's alone,
+    relative to its size; backwards how many there were. stale: names whose gradient was never cleared since the last step, of
+    `held` that have one.
+    kinds "schedule", "scale", "unscale", "scaled-step", "update": of the scheduler and the gradient scaler.
+    """
+
+    kind: Literal[
+        "backward", "clip", "step", "other-step", "schedule", "scale", "unscale", "scaled-step", "update", "gradient"
+    ]
+    place: Place
+    value: float = 0.0
+    limit: float = 0.0
+    empty: bool = False
+    training: bool = True
+    summed: float = 0.0
+    last_apart: float = 0.0
+    backwards: int = 0
+    closure: bool = False
+    stale: tuple[str, ...] = ()
+    held: int = 0
+
+
+class Recorder:
+    """Collects events while `watching()`; `take()` gives those since the last call of it."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any) -> None:
+        self._model, self._optimizer, self._scheduler = model, optimizer, scheduler
+        names = {id(p): name for name, p in model.named_parameters()}
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        self._names = [names.get(id(p), f"parameter {index}") for index, p in enumerate(held)]
+        self._held = held
+        total, self._compared = 0, 0
+        for p in held:
+            total += p.numel()
+            self._compared += total <= COMPARED_NUMBERS or not self._compared
+        self._events: list[Event] = []
+        self._depth = 0
+        self._in_scaler = False
+        self._clean: set[int] = set()
+        self._sum: list[Tensor | None] = [None] * self._compared
+        self._last: list[Tensor | None] = [None] * self._compared
+        self._backwards = 0
+        self._steps = 0
+        self.losses: list[Tensor] = []
+
+    def take(self) -> tuple[Event, ...]:
+        """The events of one call of the step."""
+        found, self._events = tuple(self._events), []
+        self.losses = []
+        return found
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside: everything is done as the user wrote it, and told."""
+        patches = Patches()
+        tensors, autograd = Tensor.backward, torch.autograd.backward
+
+        def backward(loss: Tensor, *arguments: Any, **options: Any) -> None:
+            self._backward([loss], lambda: tensors(loss, *arguments, **options))  # type: ignore[no-untyped-call]
+
+        def backwards(losses: Any, *arguments: Any, **options: Any) -> None:
+            several = [losses] if isinstance(losses, Tensor) else list(losses)
+            self._backward(several, lambda: autograd(losses, *arguments, **options))
+
+        gradient = torch.autograd.grad
+
+        def grad(*arguments: Any, **options: Any) -> Any:
+            self._add("gradient")
+            return gradient(*arguments, **options)
+
+        patches.put(Tensor, "backward", backward)
+        patches.put(torch.autograd, "backward", backwards)
+        patches.put(torch.autograd, "grad", grad)
+        for name in CLIPS:
+            original = getattr(torch.nn.utils, name)
+            for module, attribute in holders_of(original):
+                patches.put(module, attribute, self._clipping(original))
+        if hasattr(self._scheduler, "step"):
+            patches.put(self._scheduler, "step", self._telling("schedule", self._scheduler.step))
+        scaler = torch.amp.GradScaler
+        told = {"scale": "scale", "unscale_": "unscale", "step": "scaled-step", "update": "update"}
+        for name, kind in told.items():
+            patches.put(scaler, name, self._scaling(kind, getattr(scaler, name)))
+        hook = register_optimizer_step_pre_hook(self._stepping)
+        try:
+            yield
+        finally:
+            hook.remove()
+            patches.take_back()
+
+    def _add(self, kind: Any, **values: Any) -> None:
+        self._events.append(Event(kind=kind, place=calling_place(str(kind)), **values))
+
+    def _backward(self, losses: list[Tensor], call: Any) -> None:
+        if self._depth:  # Tensor.backward calls torch.autograd.backward
+            call()
+            return
+        self._depth += 1
+        before = [None if p.grad is None else p.grad.detach().clone() for p in self._held[: self._compared]]
+        self._clean |= {i for i, p in enumerate(self._held) if p.grad is None or not bool(p.grad.detach().any())}
+        training = self._model.training
+        try:
+            call()
+        finally:
+            self._depth -= 1
+        self._backwards += 1
+        for i, old in enumerate(before):
+            new = self._held[i].grad
+            if new is None:
+                self._last[i] = None
+                continue
+            new = new.detach().to_dense() if new.is_sparse else new.detach()
+            part = new.clone() if old is None else new - (old.to_dense() if old.is_sparse else old)
+            self._last[i] = part
+            held = self._sum[i]
+            self._sum[i] = part.clone() if held is None else held + part
+        self.losses.extend(losses)
+        value = sum(float(loss.detach().sum()) for loss in losses)
+        self._add("backward", value=value, training=training)
+
+    def _clipping(self, original: Any) -> Any:
+        by_value = original.__name__ == "clip_grad_value_"
+
+        def clip(parameters: Any, limit: Any, *arguments: Any, **options: Any) -> Any:
+            several = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+            grads = [p.grad.detach() for p in several if p.grad is not None]
+            norm = _norm(grads)
+            self._add("clip", value=norm, limit=float("inf") if by_value else float(limit), empty=norm == 0)
+            return original(several, limit, *arguments, **options)
+
+        return clip
+
+    def _telling(self, kind: str, original: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self._add(kind)
+            return original(*arguments, **options)
+
+        return call
+
+    def _scaling(self, kind: str, original: Any) -> Any:
+        def call(scaler: Any, *arguments: Any, **options: Any) -> Any:
+            outer, self._in_scaler = self._in_scaler, True
+            if not outer:  # a scaler's step unscales by itself
+                self._add(kind, value=float(scaler.get_scale()) if scaler.is_enabled() else 1.0)
+            try:
+                return original(scaler, *arguments, **options)
+            finally:
+                self._in_scaler = outer
+
+        return call
+
+    def _stepping(self, optimizer: Any, arguments: Any, options: Any) -> None:
+        if optimizer is not self._optimizer:
+            self._add("other-step")
+            return
+        closure = (len(arguments) > 1 and callable(arguments[1])) or callable(options.get("closure"))
+        grads = [p.grad for p in self._held]
+        now = [None if g is None else g.detach() for g in grads]
+        apart = [
+            (_minus(a, b), b)
+            for a, b in zip(now[: self._compared], self._last, strict=True)
+            if a is not None or b is not None
+        ]
+        last = _norm([b for _, b in apart if b is not None])
+        stale = [
+            name
+            for i, (name, g) in enumerate(zip(self._names, grads, strict=True))
+            if self._steps and g is not None and i not in self._clean and bool(g.detach().any())
+        ]
+        self._add(
+            "step",
+            value=_norm([g for g in now[: self._compared] if g is not None]),
+            summed=_norm([s for s in self._sum if s is not None]),
+            last_apart=_norm([d for d, _ in apart if d is not None]) / last if last > 0 else float("inf"),
+            backwards=self._backwards,
+            closure=closure,
+            stale=tuple(stale),
+            held=sum(g is not None and bool(g.detach().any()) for g in grads),
+        )
+        self._clean = set()
+        self._sum = [None] * self._compared
+        self._backwards = 0
+        self._steps += 1
+
+
+def _minus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    a = a.to_dense() if a is not None and a.is_sparse else a
+    if a is None or b is None:
+        return a if b is None else b
+    return a - b
+
+
+def _norm(tensors: list[Tensor]) -> float:
+    dense = [t.to_dense() if t.is_sparse else t for t in tensors]
+    return float(sum(float(t.double().pow(2).sum()) for t in dense) ** 0.5)
