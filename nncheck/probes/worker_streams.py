@@ -28,8 +28,9 @@ class WorkerStreams:
     workers: how many the user's loader has. asked: whether two could be asked.
     chance: whether an item comes out differently when a worker fetches it again. same_chance: whether the second worker's
     random items are the first one's; same_next_epoch: whether the first worker's are again in the next epoch.
-    shared: of an iterable data set, the share of one worker's samples that the other gives too; None for others.
-    distinct: the share of different samples among one worker's.
+    shared: of an iterable data set, the share of one worker's samples that the other gives too; None for others. same_order:
+    whether they are the same one by one; ended: whether both came to an end. distinct: the share of different samples among one
+    worker's.
     """
 
     workers: int = 0
@@ -38,6 +39,8 @@ class WorkerStreams:
     same_chance: bool = False
     same_next_epoch: bool = False
     shared: float | None = None
+    same_order: bool = False
+    ended: bool = False
     samples: int = 0
     distinct: float = 1.0
 
@@ -54,13 +57,16 @@ def worker_streams(sandbox: Sandbox) -> WorkerStreams:
         answers = ask_workers(loader, _first_samples)
         if answers is None:
             return WorkerStreams(workers=workers)
-        one, other = (set(answer) for answer in answers)
+        (first, first_ended), (second, second_ended) = answers
+        one, other = set(first), set(second)
         return WorkerStreams(
             workers=workers,
             asked=True,
             shared=len(one & other) / max(1, min(len(one), len(other))),
-            samples=len(answers[0]),
-            distinct=len(one) / max(1, len(answers[0])),
+            same_order=first[: len(second)] == second[: len(first)],
+            ended=first_ended and second_ended,
+            samples=len(first),
+            distinct=len(one) / max(1, len(first)),
         )
     answers = ask_workers(loader, _one_item_again)
     if answers is None:
@@ -80,11 +86,12 @@ def _one_item_again(data: Any) -> Sequence[str]:
     return [fingerprint.of(data[0]) for _ in range(FETCHES)]
 
 
-def _first_samples(data: Any) -> Sequence[str]:
+def _first_samples(data: Any) -> tuple[Sequence[str], bool]:
+    """Fingerprints of the first samples, and whether there are no more."""
     marks: list[str] = []
     started = time.monotonic()
     for item in islice(iter(data), SAMPLES):
         marks.append(fingerprint.of(item))
         if time.monotonic() - started > ASKED_SECONDS:
-            break
-    return marks
+            return marks, False
+    return marks, len(marks) < SAMPLES

@@ -135,13 +135,9 @@ class Samples:
 
     def _labels(self, targets: list[Tensor], count: int) -> None:
         one = targets[0] if len(targets) == 1 else None
-        if (
-            one is not None
-            and one.ndim == 2
-            and one.size(1) > 1
-            and bool(((one == 1).sum(1) == (one != 0).sum(1)).all())
-        ):
-            if bool(((one == 1).sum(1) == 1).all()):
+        if one is not None and one.ndim == 2 and one.size(1) > 1:
+            ones = (one == 1).sum(1)
+            if bool(((ones == 1) & ((one != 0).sum(1) == 1)).all()):
                 one = one.to(torch.uint8).argmax(1)  # one-hot rows
         if one is None or one.numel() != count or one.is_complex():
             self._scalar = False

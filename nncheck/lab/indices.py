@@ -1,0 +1,62 @@
+"""Which items of a data set a loader draws, told from its samplers and subsets without reading any data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, Subset
+
+# A longer epoch is followed this far.
+MOST_INDICES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """One epoch's indices into the innermost data set, `base`; `drawn`: as drawn, `of`: how many items there are to draw."""
+
+    base: Any
+    drawn: tuple[int, ...]
+    of: int
+
+
+def drawn_indices(loader: Any) -> Drawn | None:
+    """What one epoch draws; None for a loader without indices. May draw from generators, which the caller puts back."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return None
+    if loader.batch_sampler is not None:
+        epoch = chain.from_iterable(loader.batch_sampler)
+    else:
+        epoch = chain.from_iterable(i if isinstance(i, (list, tuple)) else (i,) for i in loader.sampler)
+    drawn = list(islice(epoch, MOST_INDICES))
+    if not all(isinstance(i, int) for i in drawn):
+        return None
+    of = len(loader.dataset)  # type: ignore[arg-type]
+    base: Any = loader.dataset
+    while isinstance(base, Subset) or (hasattr(base, "indices") and hasattr(base, "dataset")):
+        # random_split's subsets, and wrappers of them that apply a transform
+        places = base.indices.tolist() if isinstance(base.indices, Tensor) else base.indices
+        if len(places) < len(base):
+            return None
+        drawn = [int(places[i]) for i in drawn]
+        base = base.dataset
+    return Drawn(base=base, drawn=tuple(drawn), of=of)
+
+
+def stores_items(data: Any) -> bool:
+    """Whether a data set, or one inside of it, holds an array, list or table with an entry for each item."""
+    try:
+        length = len(data)
+    except TypeError:
+        return False
+    held = list(vars(data).values()) if hasattr(data, "__dict__") else []
+    held += [item for value in held if isinstance(value, (list, tuple)) and len(value) <= 16 for item in value]
+    return any(_length(value) == length for value in held)
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, Tensor) or hasattr(value, "shape"):
+        return int(value.shape[0]) if len(value.shape) else -1
+    return len(value) if isinstance(value, (list, tuple)) else -1
