@@ -79,7 +79,7 @@ class Sketch:
         chosen = keys < self._limit
         if not bool(chosen.any()):
             return
-        self._rows.append(_sketch(torch.cat([rows[chosen].flatten(1).float() for rows in floats], 1)))
+        self._rows.append(_sketch(torch.cat([rows[chosen].float().reshape(int(chosen.sum()), -1) for rows in floats], 1)))
         self._targets.append(target[chosen].clone())
         self._keys.append(keys[chosen])
         self._held += int(chosen.sum())
