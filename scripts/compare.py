@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import score
-from corpus_runs import Job, Outcome, jobs_of, run
+from corpus_runs import Job, Outcome, jobs_of, run_on
 
 TOOLS = {"torchtest2": "compare:torchtest2_says", "pytest-torch": "compare:pytest_torch_says"}
 FORWARD, BACKWARD = 1 / 3, 2 / 3  # of a training step, as nncheck counts them
@@ -352,7 +352,7 @@ def main() -> int:
     rows = {}
     for tool in options.tool or TOOLS:
         outcomes: dict[Job, Outcome] = {}
-        for outcome in run(jobs, TOOLS[tool], workers=options.workers, limit=options.limit):
+        for outcome in run_on(jobs, TOOLS[tool], workers=options.workers, limit=options.limit):
             outcomes[outcome.job] = outcome
             if options.verbose and tuned(outcome.job.name):
                 said = ", ".join(f"{id} {status}" for id, status in outcome.findings.items())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import io
 import multiprocessing
 import os
+import pickle
 import random
 import sys
 import time
@@ -49,6 +51,34 @@ class Outcome:
 
 
 Judge = Callable[[Any, Job], Outcome]
+
+NOTES = ROOT / "build" / "corpus"
+"""Outcomes so far, so that a run that was ended goes on where it was."""
+
+
+def sources() -> str:
+    """A fingerprint of everything an outcome depends on."""
+    digest = hashlib.sha256()
+    for folder in ("nncheck", "tests/corpus", "scripts"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def run_on(jobs: Sequence[Job], judge: str, *, workers: int, limit: float) -> Iterator[Outcome]:
+    """As `run`, with the outcomes noted of an earlier run of the very same sources taken as they are."""
+    notes = NOTES / f"{judge.partition(':')[2]}-{sources()}.pickle"
+    known: dict[Job, Outcome] = {}
+    with contextlib.suppress(FileNotFoundError, EOFError), notes.open("rb") as file:
+        while True:
+            outcome = pickle.load(file)
+            known[outcome.job] = outcome
+    yield from (known[job] for job in jobs if job in known)
+    notes.parent.mkdir(parents=True, exist_ok=True)
+    for outcome in run([job for job in jobs if job not in known], judge, workers=workers, limit=limit):
+        with notes.open("ab") as file:
+            pickle.dump(outcome, file)
+        yield outcome
 
 
 def run(jobs: Sequence[Job], judge: str, *, workers: int = 2, limit: float = 120.0) -> Iterator[Outcome]:

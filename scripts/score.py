@@ -1,9 +1,9 @@
 """How many planted faults are found, how many healthy set-ups accused: asks the whole catalogue about the corpus.
 
-`score.py` asks about everything and keeps the numbers in tests/corpus/score.json and README.md; `score.py PATTERN` about the
-set-ups whose name or domain contains it, and keeps nothing. `-v` names misses and false alarms of the half that rules are
-worked on with, `--held-out` those of the other half too. `--check` asks nothing: exits 1 if README.md is not what
-score.json says.
+`score.py` asks about everything and keeps the numbers in tests/corpus/score.json and README.md; ended early, it goes on where
+it was when asked again, as long as no source has changed. `score.py PATTERN` asks about the set-ups whose name or domain
+contains it, and keeps nothing. `-v` names misses and false alarms of the half that rules are worked on with, `--held-out`
+those of the other half too. `--check` asks nothing: exits 1 if README.md is not what score.json says.
 
 A fault counts as found if one of the checks that name it rightly speaks on the faulty twin and is silent on the other.
 """
@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from corpus_runs import ROOT, Job, Outcome, jobs_of, run
+from corpus_runs import ROOT, Job, Outcome, jobs_of, run_on
 
 SCORE = ROOT / "tests" / "corpus" / "score.json"
 README = ROOT / "README.md"
@@ -291,7 +291,7 @@ def main() -> int:
     jobs = jobs_of(twins, sounds)
     outcomes: dict[Job, Outcome] = {}
     begun = time.monotonic()
-    for outcome in run(jobs, "score:nncheck_says", workers=options.workers, limit=options.limit):
+    for outcome in run_on(jobs, "score:nncheck_says", workers=options.workers, limit=options.limit):
         outcomes[outcome.job] = outcome
         if sys.stderr.isatty():
             print(f"\r{len(outcomes)} of {len(jobs)}", end="", file=sys.stderr)

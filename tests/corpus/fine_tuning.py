@@ -426,7 +426,7 @@ def pretrained_without_its_normalisation(fault: bool) -> Recipe:
     return recipe(Net(pretrained()), task(13, normalised=not fault))
 
 
-@twin("optimizer-coverage", "learning-rate", row="O07")
+@twin("optimizer-coverage", "update-ratio", "learning-rate", row="O07")
 def a_group_with_rate_zero(fault: bool) -> Recipe:
     """A discriminative rate that integer division made zero."""
     torch.manual_seed(0)

@@ -74,7 +74,7 @@ def sigmoid_scores_to_cross_entropy(fault: bool) -> Recipe:
     return recipe(Scores(fault), batches(*digits()))
 
 
-@twin("overfit-batch", "dead-relu", "output-range", row="L08")
+@twin("output-range", "overfit-batch", "dead-relu", row="L08")
 def relu_on_the_scores(fault: bool) -> Recipe:
     torch.manual_seed(3)
     layers = []
@@ -293,7 +293,7 @@ def sampler_given_a_weight_per_class(fault: bool) -> Recipe:
     return recipe(LeNet(), DataLoader(TensorDataset(x, y), batch_size=64, sampler=sampler))
 
 
-@twin("input-baseline", "simple-baseline", row="D12")
+@twin("input-baseline", "generalization", "simple-baseline", row="D12")
 def bad_images_dropped_without_their_labels(fault: bool) -> Recipe:
     torch.manual_seed(0)
     x, y = digits()
@@ -304,7 +304,7 @@ def bad_images_dropped_without_their_labels(fault: bool) -> Recipe:
     return recipe(LeNet(), batches(x, y))
 
 
-@twin("input-baseline", "simple-baseline", row="D32")
+@twin("input-baseline", "generalization", "simple-baseline", row="D32")
 def labels_shuffled_on_their_own(fault: bool) -> Recipe:
     g = torch.Generator().manual_seed(5)
     torch.manual_seed(0)

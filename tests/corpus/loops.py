@@ -306,7 +306,7 @@ def eval_mode_left_on_after_validation(fault: bool) -> Recipe:
     )
 
 
-@twin("amp-scaler", "gradient-clipping", row="N01")
+@twin("gradient-clipping", "optimizer-step", row="N01")
 def clipped_before_unscaling(fault: bool) -> Recipe:
     torch.manual_seed(0)
     model = net()
@@ -330,7 +330,7 @@ def clipped_before_unscaling(fault: bool) -> Recipe:
     )
 
 
-@twin("loss-decreases", "optimizer-step", "zero-grad", row="L29")
+@twin("optimizer-step", "loss-decreases", row="L29")
 def sign_of_the_loss_in_the_step(fault: bool) -> Recipe:
     """Kept from a policy gradient."""
     torch.manual_seed(0)

@@ -113,7 +113,7 @@ def towers_joined_along_the_batch(fault: bool) -> Recipe:
     return fit(Towers(0 if fault else 1), batches(x, y if fault else y[:, 0]), loss)
 
 
-@twin("overfit-batch", "output-range", "label-range", row="L09")
+@twin("output-range", "overfit-batch", "label-range", row="L09")
 def relu_on_values_that_may_be_negative(fault: bool) -> Recipe:
     torch.manual_seed(1)
     x, y = houses(seed=5)
@@ -365,7 +365,7 @@ class Augmented(Dataset):
         return self.x[index] + 0.02 * torch.randn(self.x.shape[1]), self.y[index]
 
 
-@twin("input-baseline", "simple-baseline", row="D12")
+@twin("input-baseline", "generalization", "simple-baseline", row="D12")
 def features_sorted_targets_not(fault: bool) -> Recipe:
     torch.manual_seed(0)
     x, y = houses(seed=25)
