@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -66,43 +66,68 @@ def _is_users(module: Any) -> bool:
     return isinstance(file, str) and is_users(file)
 
 
+class FirstLoss(BaseException):
+    """Ends a step at its first backward pass; no `except Exception` of the user's holds it up."""
+
+
+# A loss that is divided before going back is divided by the number of batches that are accumulated.
+MOST_ACCUMULATED = 64
+
+
 @dataclass(kw_only=True)
 class Withheld:
-    """What the step called: the losses it would have gone back from, as they were before any scaling."""
+    """What the step called: the losses it would have gone back from, before any scaling, each with the parameters' versions."""
 
-    losses: list[Tensor] = field(default_factory=list)
+    losses: list[tuple[Tensor, int]] = field(default_factory=list)
 
-    def loss(self, returned: Tensor | None) -> Tensor | None:
-        """The loss with its graph: what was returned, if it has one; else what backward was called on.
+    def stale(self, version: int) -> bool:
+        """Whether the step has moved the weights itself since every one of its losses."""
+        return bool(self.losses) and all(then != version for _, then in self.losses)
 
-        Of several, the one whose value was returned, or their sum if none was: parts of a batch, or of a loss.
+    def loss(self, returned: Tensor | None, version: int) -> Tensor | None:
+        """The loss with its graph: what backward was called on, or their sum where that was done several times.
+
+        A loss that was only divided is taken as it was returned. One whose weights the step itself has moved since can no
+        longer be gone back from: it is left out.
         """
-        if returned is not None and returned.requires_grad:
+        scalars = [loss.reshape(()) for loss, then in self.losses if loss.numel() == 1 and then == version]
+        if not scalars:
             return returned
-        scalars = [loss.reshape(()) for loss in self.losses if loss.numel() == 1]
-        if len(scalars) < 2:
-            return scalars[0] if scalars else returned
-        if returned is not None:
-            value = float(returned)
-            near = min(scalars, key=lambda s: abs(float(s.detach()) - value))
-            if abs(float(near.detach()) - value) <= 1e-5 * max(1.0, abs(value)):
-                return near
-        return torch.stack(scalars).sum()
+        if len(scalars) > 1:
+            return torch.stack(scalars).sum()
+        if returned is not None and returned.requires_grad:
+            value, back = float(returned.detach()), float(scalars[0].detach())
+            parts = value / back if back else 0.0
+            if 1 < round(parts) <= MOST_ACCUMULATED and abs(parts - round(parts)) < 1e-4 * parts:
+                return returned
+        return scalars[0]
+
+
+def held_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """Every parameter of a model and of an optimizer."""
+    return [*model.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
 
 
 @contextmanager
-def withheld(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any) -> Iterator[Withheld]:
-    """Inside: backward, zero_grad, clipping, optimizer and scheduler steps and gradient scaling do nothing."""
+def withheld(
+    model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, *, first_only: bool = False
+) -> Iterator[Withheld]:
+    """Inside: backward, zero_grad, clipping, optimizer and scheduler steps and gradient scaling do nothing.
+
+    first_only: the first backward pass ends the step, by `FirstLoss`.
+    """
     seen = Withheld()
     patches = Patches()
-    parameters = [*model.parameters(), *(p for group in optimizer.param_groups for p in group["params"])]
+    parameters = held_parameters(model, optimizer)
     grads = [(p, p.grad) for p in parameters]
     modes = [(module, module.training) for module in model.modules()]
 
     def backward(loss: Tensor, *_: Any, **__: Any) -> None:
-        seen.losses.append(loss)
+        seen.losses.append((loss, versions(parameters)))
+        if first_only:
+            raise FirstLoss
         for p in parameters:  # code that reads gradients finds some; they are taken away again below
-            if p.grad is None and p.requires_grad:
+            if p.grad is None:
                 p.grad = torch.zeros_like(p)
 
     def backwards(tensors: Any, *_: Any, **__: Any) -> None:
@@ -139,6 +164,11 @@ def withheld(model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any)
             p.grad = grad
         for module, training in modes:
             module.training = training
+
+
+def versions(parameters: Iterable[Tensor]) -> int:
+    """A number that grows with every change in place."""
+    return sum(p._version for p in parameters)
 
 
 def _kinds(root: Any) -> Iterator[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from nncheck.errors import CannotMeasure, OutOfTime, TargetError
 from nncheck.lab import batch as batches
-from nncheck.lab.interception import withheld
+from nncheck.lab.interception import FirstLoss, held_parameters, versions, withheld
 from nncheck.losses.call import LossCall, loss_call
 from nncheck.observe.source import user_frames, words_of
 from nncheck.observe.watch import Call, Handler, ModuleHandler, Watch
@@ -45,6 +46,7 @@ class Objective:
         self._setup = setup
         self.model = model
         self.form = self._form()
+        self._first_only = False
 
     def _form(self) -> str:
         if self._setup.training_step is not None:
@@ -140,13 +142,19 @@ class Objective:
         setup = self._setup
         step = setup.train_step
         assert step is not None
-        with withheld(self.model, setup.optimizer, setup.scheduler) as seen:
-            returned = call_step(step, self.model, batch, index, parts=setup)
+        parameters = held_parameters(self.model, setup.optimizer)
+        if not self._first_only:
+            with withheld(self.model, setup.optimizer, setup.scheduler) as seen:
+                returned = call_step(step, self.model, batch, index, parts=setup)
+            self._first_only = seen.stale(versions(parameters))
+        if self._first_only:  # a sharpness-aware step moves the weights between its backward passes
+            returned = None
+            with withheld(self.model, setup.optimizer, setup.scheduler, first_only=True) as seen, suppress(FirstLoss):
+                returned = call_step(step, self.model, batch, index, parts=setup)
         loss = find_loss(returned)
         if loss is None and isinstance(returned, float):
             loss = torch.tensor(returned)
-        found = seen.loss(loss)
-        return found if found is not None and (found.requires_grad or not seen.losses) else loss
+        return seen.loss(loss, versions(parameters))
 
     def _understand(self, batch: Any, target: Any) -> None:
         """Raise TargetError for a batch that does not say which part of it is the target."""

@@ -153,7 +153,8 @@ class Snapshot:
                 continue
         code_names = set(function.__code__.co_names)
         for name, item in list(function.__globals__.items()):
-            if name in code_names and isinstance(item, (nn.Module, torch.optim.Optimizer, Tensor, dict, list)):
+            plain = isinstance(item, (nn.Module, torch.optim.Optimizer, Tensor, dict, list))
+            if name in code_names and (plain or _is_stateful(item)):
                 self._visit(item)
 
     def _numpy(self, value: Any) -> None:

@@ -88,7 +88,8 @@ def training_loop(sandbox: Sandbox) -> TrainingLoop:
         return TrainingLoop(given=True)
     found = _run(sandbox, small)
     if found.failure and batches.size(small[0]) < sandbox.feed.batch_size:
-        found = _run(sandbox, sandbox.feed.take(CALLS))  # a batch size may be written into the step
+        whole = _run(sandbox, sandbox.feed.take(CALLS))  # a batch size may be written into the step
+        return found if whole.failure else whole
     return found
 
 

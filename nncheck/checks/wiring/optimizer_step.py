@@ -63,6 +63,8 @@ def _missing(loop: TrainingLoop, place: tuple[Place, ...]) -> Verdict | None:
         return None
     calls = len(loop.calls)
     steps = own_steps(loop)
+    if len(steps) > 1 and all(step.value == 0 and step.summed > 0 for step in steps[1:]):
+        return skipped("gradients are cleared before the optimizer steps: zero-grad says where")
     if not any_of(loop, "backward", "gradient"):
         said, why, do, code = (
             "there is no backward pass",
