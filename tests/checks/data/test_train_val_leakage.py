@@ -1,0 +1,55 @@
+"""The judgement alone, on evidence made by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from nncheck.checks.data.train_val_leakage import LEFT, LEFT_IN_CLASS, NEAR, WINDOWS, train_val_leakage
+from nncheck.probes.split_overlap import SplitOverlap
+from nncheck.probes.target_copies import TargetCopies
+from nncheck.verdict import Status
+
+CLEAN = SplitOverlap(there=True, train=800, val=1000, shared_items=0, val_items=1000)
+TABLE = TargetCopies(samples=800, columns=3, kind="numbers", left=(1.0, 0.5, 0.9), measured=3)
+SERIES = replace(CLEAN, steps=12, block=3)
+
+
+@pytest.mark.parametrize(
+    ("split", "table", "status"),
+    [
+        (CLEAN, TABLE, Status.PASS),
+        (SplitOverlap(), TABLE, Status.PASS),
+        (SplitOverlap(), TargetCopies(), Status.SKIP),
+        (replace(CLEAN, same="loader"), TABLE, Status.FAIL),
+        (replace(CLEAN, same="data"), TABLE, Status.FAIL),
+        (replace(CLEAN, shared_items=10), TABLE, Status.PASS),
+        (replace(CLEAN, shared_items=11), TABLE, Status.WARN),
+        (replace(CLEAN, shared_items=101), TABLE, Status.FAIL),
+        (replace(CLEAN, shared_items=-1, val_items=-1), TABLE, Status.PASS),
+        (replace(CLEAN, shared_items=2, val_items=10), TABLE, Status.PASS),
+        (replace(CLEAN, seen=10), TABLE, Status.PASS),
+        (replace(CLEAN, seen=30), TABLE, Status.WARN),
+        (replace(CLEAN, seen=110), TABLE, Status.FAIL),
+        # Two of twenty: by chance, perhaps.
+        (replace(CLEAN, seen=2, val=20), TABLE, Status.PASS),
+        # As often as among training samples.
+        (replace(CLEAN, seen=900, within=0.9), TABLE, Status.PASS),
+        (replace(CLEAN, seen=900, within=0.5), TABLE, Status.FAIL),
+        (replace(CLEAN, seen=30, within=0.025), TABLE, Status.PASS),
+        (replace(SERIES, windows=int(WINDOWS * 1000)), TABLE, Status.PASS),
+        (replace(SERIES, windows=int(WINDOWS * 1000) + 1), TABLE, Status.WARN),
+        (replace(SERIES, windows=24, val=40), TABLE, Status.PASS),
+        (replace(CLEAN, near=NEAR, asked=1000), TABLE, Status.PASS),
+        (replace(CLEAN, near=NEAR + 0.01, asked=1000), TABLE, Status.WARN),
+        (replace(CLEAN, near=0.9, near_within=0.5, asked=1000), TABLE, Status.PASS),
+        (CLEAN, replace(TABLE, left=(1.0, 1.1 * LEFT, 0.9)), Status.PASS),
+        (CLEAN, replace(TABLE, left=(1.0, 0.9 * LEFT, 0.9)), Status.FAIL),
+        (CLEAN, replace(TABLE, left=(1.0, float("nan"), 0.9)), Status.PASS),
+        (CLEAN, replace(TABLE, kind="classes", left=(1.0, 0.9 * LEFT_IN_CLASS, 0.9)), Status.FAIL),
+        (CLEAN, replace(TABLE, kind="classes", left=(1.0, 1.1 * LEFT_IN_CLASS, 0.9)), Status.PASS),
+        # A table of codes: a column may decide the class by design.
+        (CLEAN, replace(TABLE, kind="classes", left=(1.0, 0.0, 0.9), measured=1), Status.PASS),
+    ],
+)
+def test_train_val_leakage(split: SplitOverlap, table: TargetCopies, status: Status) -> None:
+    assert train_val_leakage(split, table).status is status
