@@ -19,15 +19,15 @@ from nncheck.lab.feed import Feed, loader_failure
 from nncheck.lab.micro import data_loss, sample_losses
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import RandomState, seed_everything
-from nncheck.losses.goal import accuracy
+from nncheck.losses.goal import accuracy, is_whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
     """The loss of each sample of a fixed set at one moment (of each batch, where a loss cannot be taken apart).
 
-    apart: whether these are losses of samples. wrong: the share of labels that are not the model's first choice; None if
-    there are no labels.
+    Terms that belong to no sample are spread evenly. apart: whether these are losses of samples. wrong: the share of labels that
+    are not the model's first choice; None if there are no labels.
     """
 
     losses: tuple[float, ...]
@@ -72,9 +72,15 @@ def level(sandbox: Sandbox, given: Sequence[Any]) -> Level:
         seed_everything(sandbox.seed + 1 + index)
         outcome = sandbox.forward(batch)  # not under no_grad: a loss may hold a derivative of its own
         found = sample_losses(outcome, batches.size(batch))
+        call = data_loss(outcome)
+        if call is not None and len(found) > 1 and not is_whole(outcome, call):
+            rest = float(outcome.loss.detach()) - sum(found) / len(
+                found
+            )  # a penalty or a second term: the same for all
+            found = tuple(x + rest for x in found)
         apart = apart and (len(found) > 1 or batches.size(batch) == 1)
         losses.extend(found)
-        share = accuracy(data_loss(outcome))
+        share = accuracy(call)
         if share is not None:
             right.append((share, batches.size(batch)))
     total = sum(n for _, n in right)

@@ -46,7 +46,9 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the samples ask for. kind: "classes", "yes-no", "numbers" (a known loss on numbers) or "outputs" (no loss known).
+    """What the samples ask for.
+
+    kind: "classes", "yes-no", "numbers" (a known loss on numbers) or "outputs" (none, or outputs compared with each other).
 
     spread: of the targets as `Look.spread` is of the answers, None if unknown. labels: how many different ones.
     """
@@ -119,7 +121,8 @@ class Looker:
 def _answers(outcome: Outcome, size: int) -> tuple[str, Tensor, Tensor | None] | None:
     """(kind, (answers, outputs) in float64, labels or targets), the first `ROWS` predictions; None if there is nothing to see."""
     call = data_loss(outcome)
-    if call is not None and not call.input.is_complex() and call.input.ndim:
+    # A target with a gradient is no target: two outputs are compared with each other.
+    if call is not None and not call.input.is_complex() and call.input.ndim and not call.target.requires_grad:
         input, target = call.input.detach(), call.target.detach()
         if call.kind in CLASSIFICATION and input.ndim > 1 and not soft_targets(call):
             rows, labels = input.movedim(1, -1).flatten(0, -2), target.flatten()

@@ -139,12 +139,12 @@ def _known(call: LossCall, outcome: Outcome) -> tuple[float, str, float] | None:
         return None
     if low is None or best is None or not each or not math.isfinite(each) or not math.isfinite(value):
         return None
-    if not _is_all(outcome, call):
+    if not is_whole(outcome, call):
         return None
     return low[0] * each / value, low[1], best[1]
 
 
-def _is_all(outcome: Outcome, call: LossCall) -> bool:
+def is_whole(outcome: Outcome, call: LossCall) -> bool:
     """Whether the loss is this call's value up to a factor: nothing else was added to it."""
     whole, part = float(outcome.loss.detach()), call.value.detach().double()
     if call.value.numel() > 1:  # reduced by the user's own hand, masks and weights included

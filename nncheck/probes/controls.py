@@ -77,7 +77,8 @@ def doubt(run: Rehearsal) -> str:
     before = run.seen.before
     if before is not None and (run.seen.fall[1] < SURE or run.seen.fall[0] < CRAWL * abs(before.mean)):
         return "no certain fall"
-    if collapsed(run.looks):
+    known = run.wanted is not None and run.wanted.spread is not None
+    if known and collapsed(run.looks):
         return "collapsed"
     return ""
 
