@@ -37,8 +37,10 @@ class Lag:
     share: float
 
 
-def find_lag(index: int, given: Tensor, call: LossCall) -> Lag | None:
-    """The one shift under which the targets of a loss equal an argument of the model; None if there is none, or several."""
+def find_lag(index: int, given: Tensor, call: LossCall, *, samples: int) -> Lag | None:
+    """The one shift under which the targets of a loss equal an argument of the model; None if there is none, or several.
+
+    `samples`: in the batch; an axis as long as that is taken for time only if the other is not time either."""
     target = call.target.detach()
     if not target.numel() or given.ndim < 2:
         return None
@@ -47,10 +49,10 @@ def find_lag(index: int, given: Tensor, call: LossCall) -> Lag | None:
         if call.kind not in CLASSIFICATION or target.is_floating_point() or given.ndim != 2:
             return None
         ignored = call.options.get("ignore_index", -100)
-        return _best(index, given.detach(), target, ignored=ignored)
+        return _best(index, given.detach(), target, ignored=ignored, samples=samples)
     if call.kind not in VALUES or not given.is_floating_point() or given.ndim > 3:
         return None
-    return _best(index, given.detach(), target, ignored=None)
+    return _best(index, given.detach(), target, ignored=None, samples=samples)
 
 
 def predictions(call: LossCall, lag: Lag) -> Tensor:
@@ -62,7 +64,7 @@ def predictions(call: LossCall, lag: Lag) -> Tensor:
     return values.reshape(*lag.shape, -1)
 
 
-def _best(index: int, given: Tensor, target: Tensor, *, ignored: int | None) -> Lag | None:
+def _best(index: int, given: Tensor, target: Tensor, *, ignored: int | None, samples: int) -> Lag | None:
     found: list[Lag] = []
     tokens = ignored is not None
     for axis in (0, 1) if given.ndim == 2 else (1, 2):
@@ -83,9 +85,11 @@ def _best(index: int, given: Tensor, target: Tensor, *, ignored: int | None) -> 
                         tokens=tokens, share=best[1],
                     )
                 )  # fmt: skip
-    if found and all(lag.lag == 0 for lag in found):  # equal at every place: both axes fit
-        return found[-1]
-    return found[0] if len(found) == 1 else None
+    # Equal place by place is equal along both axes, and windows that follow each other match along the batch too.
+    plain = [lag for lag in found if given.size(lag.axis) != samples or (given.ndim == 2 and lag.axis == 1)]
+    if len(plain) == 1:
+        return plain[0]
+    return found[0] if len(found) == 1 and found[0].lag != 0 else None
 
 
 def _shape(given: Tensor, target: Tensor, axis: int, length: int, *, tokens: bool) -> tuple[int, ...] | None:

@@ -81,8 +81,6 @@ def input_reach(sandbox: Sandbox) -> InputReach:
         raise CannotMeasure("needs a batch of at least two samples")
     functions: set[str] = set()
     base = _pass(sandbox, batch, calls=(lambda call: functions.add(call.name),))
-    if not _looked_at(base):
-        raise CannotMeasure("the model gives no numbers to look at")
     groups = _groups(base, batch, size)
     varying = {
         name: members for name, members in groups.items() if any(bool(_differs(a.tensor).any()) for a in members)
@@ -124,10 +122,10 @@ def _pass(
 
 
 def _looked_at(seen: Passage) -> list[Tensor]:
-    """What came out: outputs with more than one number, and what the losses were given."""
-    found = [t for _, t in seen.outputs if t.numel() > 1]
+    """What came out: outputs, what the losses were given, and the loss itself, for which an argument may be meant."""
+    found = [t for _, t in seen.outputs]
     if seen.outcome is not None:
-        found.extend(call.input.detach() for call in seen.outcome.calls)
+        found.extend([*(call.input.detach() for call in seen.outcome.calls), seen.outcome.loss.detach()])
     return found
 
 

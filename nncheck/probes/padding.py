@@ -64,7 +64,7 @@ def padding_runs(sandbox: Sandbox) -> PaddingRuns:
     batch = sandbox.feed.first
     size = batches.size(batch)
     nothing = PaddingRuns(padding=None, kept=0, samples=0, moved=None, function="", place=None)
-    found = next(_paddings(sandbox.model, batch, size), None) if size >= 2 else None
+    found = next(_paddings(sandbox, batch, size), None) if size >= 2 else None
     if found is None:
         return nothing
     padding, lengths = found
@@ -87,7 +87,7 @@ def padding_runs(sandbox: Sandbox) -> PaddingRuns:
     return told
 
 
-def _paddings(model: nn.Module, batch: Any, size: int) -> Iterator[tuple[Padding, Tensor]]:
+def _paddings(sandbox: Sandbox, batch: Any, size: int) -> Iterator[tuple[Padding, Tensor]]:
     """Ways in which the batch says where its sequences end, the plainest first, with the lengths."""
     inputs, _ = batches.split(batch)
     tensors = [(n, t) for n, t in batches.named_tensors(inputs) if t.ndim and t.size(0) == size]
@@ -102,14 +102,36 @@ def _paddings(model: nn.Module, batch: Any, size: int) -> Iterator[tuple[Padding
             for _, sequence in sequences:
                 if _ends_at(sequence, tensor):
                     yield _padding("lengths", name, sequence.size(1), tensor), tensor
-    known = {m.padding_idx for m in model.modules() if isinstance(m, nn.Embedding) and m.padding_idx is not None}
     for name, tensor in sequences:
-        if tensor.ndim == 2 and not tensor.is_floating_point() and tensor.dtype is not torch.bool:
-            for token in known:
-                padded = tensor == token
-                lengths = (~padded).sum(1)
-                if _prefix(~padded, lengths) and bool((lengths < tensor.size(1)).any()) and int(lengths.min()) > 0:
-                    yield _padding("token", name, tensor.size(1), lengths), lengths
+        if tensor.ndim != 2 or tensor.is_floating_point() or tensor.dtype is torch.bool:
+            continue
+        token = int(tensor[tensor[:, -1] == tensor[:, -1].mode().values][0, -1])
+        padded = tensor == token
+        lengths = (~padded).sum(1)
+        if not _prefix(~padded, lengths) or len(set(lengths.tolist())) < 2 or int(lengths.min()) < 1:
+            continue
+        if token in _known_as_padding(sandbox, batch):
+            yield _padding("token", name, tensor.size(1), lengths), lengths
+
+
+def _known_as_padding(sandbox: Sandbox, batch: Any) -> set[int]:
+    """Tokens the model treats apart: `padding_idx`, a configuration's `pad_token_id`, or a number that ids are compared with."""
+    known = {
+        m.padding_idx for m in sandbox.model.modules() if isinstance(m, nn.Embedding) and m.padding_idx is not None
+    }
+    configured = getattr(getattr(sandbox.model, "config", None), "pad_token_id", None)
+    if isinstance(configured, int):
+        known.add(configured)
+
+    def see(call: Call) -> None:
+        if call.name in ("eq", "ne", "__eq__", "__ne__", "gt", "__gt__") and len(call.args) == 2:
+            given, other = call.args
+            if isinstance(given, Tensor) and not given.is_floating_point() and given.ndim == 2 and type(other) is int:
+                known.add(other)
+
+    with suppress(TargetError):
+        _pass(sandbox, batch, calls=(see,))
+    return known
 
 
 def _padding(by: Literal["mask", "lengths", "token"], name: str, steps: int, lengths: Tensor) -> Padding:

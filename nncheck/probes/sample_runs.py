@@ -13,6 +13,7 @@ from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.swapping import CHOICES
+from nncheck.observe.mixing import both
 from nncheck.observe.rows import Rows, compare
 from nncheck.observe.source import layer_place, located
 from nncheck.observe.tracks import Made, Track, follow, freeze
@@ -157,29 +158,27 @@ def _apart(whole: Track, part: Track, indices: list[int], size: int) -> float | 
     """The largest difference between a sample's outputs here and there; None if they cannot be compared."""
     if len(whole.outputs) != len(part.outputs):
         return None
-    worst: float | None = None
-    for (_, many), (_, few) in zip(whole.outputs, part.outputs, strict=True):
-        pair = _rows(many, few, indices, size)
-        if pair is not None and pair[0].numel():
-            gap = float((pair[0] - pair[1]).abs().max() / many.double().abs().max().clamp_min(1e-30))
-            worst = gap if worst is None else max(worst, gap)
-    return worst
+    gaps = [_gap(many, few, indices, size) for (_, many), (_, few) in zip(whole.outputs, part.outputs, strict=True)]
+    return max((gap for gap in gaps if gap is not None), default=None)
 
 
-def _rows(many: Tensor, few: Tensor, indices: list[int], size: int) -> tuple[Tensor, Tensor] | None:
-    """The same samples' rows of two tensors."""
+def _gap(many: Tensor, few: Tensor, indices: list[int], size: int) -> float | None:
+    """How far the rows of the same samples lie apart in two tensors, relative to the largest entry; None if there are none."""
     where = torch.tensor(indices, device=many.device)
     rows = compare(few.shape, many.shape, samples_few=len(indices), samples=size)
-    if isinstance(rows, Rows):
-        return rows.by_sample(many.double())[where], rows.by_sample(few.double())
+    many, few = many.detach().double(), few.detach().double()
+    if not many.numel():
+        return None
+    scale = many.abs().max().clamp_min(1e-30)
+    if isinstance(
+        rows, Rows
+    ):  # several rows a sample lie side by side, or in blocks: two views of a batch, one after the other
+        ways = [(way.by_sample(many)[where], way.by_sample(few)) for way in both(rows)]
+        return min(float((a - b).abs().max() / scale) for a, b in ways)
     # `squeeze()` takes the dimension of a batch of one as well: the numbers are there all the same.
-    if (
-        rows is None
-        and few.ndim < many.ndim
-        and many.size(0) == size
-        and few.numel() * size == many.numel() * len(indices)
-    ):
-        return many.double().reshape(size, -1)[where], few.double().reshape(len(indices), -1)
+    lost = rows is None and few.ndim < many.ndim and many.size(0) == size
+    if lost and few.numel() * size == many.numel() * len(indices):
+        return float((many.reshape(size, -1)[where] - few.reshape(len(indices), -1)).abs().max() / scale)
     return None
 
 
@@ -205,11 +204,8 @@ def _first(sandbox: Sandbox, batch: Any, allowed: float) -> tuple[str, Place | N
     for a, b in zip(many, few, strict=False):
         if a.function != b.function:
             return a.function, _place(sandbox, a)
-        pair = _rows(a.tensor.detach(), b.tensor.detach(), [0], size)
-        if pair is None or not pair[0].numel():
-            continue
-        scale = a.tensor.detach().double().abs().max().clamp_min(1e-30)
-        if float((pair[0] - pair[1]).abs().max() / scale) > allowed:
+        gap = _gap(a.tensor, b.tensor, [0], size)
+        if gap is not None and gap > allowed:
             return a.function, _place(sandbox, a)
     return "", None
 

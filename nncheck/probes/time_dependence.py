@@ -105,7 +105,13 @@ def time_dependence(sandbox: Sandbox) -> TimeDependence:
         raise CannotMeasure(
             "the model is given no sequence" if not sequences else "what is predicted cannot be told from the loss"
         )
-    pairs = [(call, lag) for call in calls for a in sequences if (lag := find_lag(a.index, a.tensor, call)) is not None]
+    size = batches.size(batch)
+    pairs = [
+        (call, lag)
+        for call in calls
+        for a in sequences
+        if (lag := find_lag(a.index, a.tensor, call, samples=size)) is not None
+    ]
     followed = [_follow(sandbox, batch, base, call, lag, k, sequences) for k, (call, lag) in _few(calls, pairs)]
     window = order = None
     if not pairs:
