@@ -38,7 +38,7 @@ class LossTarget:
     soft: targets are shares of classes. dtype, shape: of the target. low, high, mean, std, whole (share of whole numbers),
     distinct (ascending; empty if there are many): of its values. root_whole: share of whole numbers in the tensor it was made of.
     to_one, all_zero: shares of the rows of soft targets that sum to one, and that are zero; low_sum, high_sum: range of sums.
-    inner: share of the ignored positions of (N, T) targets that have a counted one before and after them; NaN if unknown.
+    inner: share of ignored positions between the first and the last counted one of (N, T) targets; NaN if unknown.
     output_mean, output_std: of the input of the loss.
     """
 
@@ -89,12 +89,14 @@ class CtcTarget:
 class LossTargets:
     """Every call in order. size: samples in the batch.
 
+    vocabulary: rows of the first embedding, 0 if there is none.
     last_token: an id that is never to be predicted although it is the last real token of most sequences; None if there is none.
     """
 
     calls: tuple[LossTarget, ...]
     ctc: tuple[CtcTarget, ...]
     size: int
+    vocabulary: int
     last_token: int | None
 
 
@@ -117,7 +119,10 @@ def loss_targets(sandbox: Sandbox) -> LossTargets:
             _target(call, seen.roots_of(call.target), tensors, size, place_of(call, sandbox.setup.origins))
             for call in outcome.calls
         )
-        return LossTargets(calls=calls, ctc=tuple(ctc), size=size, last_token=_last_token(tensors))
+        vocabulary = next((entrance.width for entrance in seen.found if entrance.kind == "embedding"), 0)
+        return LossTargets(
+            calls=calls, ctc=tuple(ctc), size=size, vocabulary=vocabulary, last_token=_last_token(tensors)
+        )
 
 
 def _target(call: LossCall, roots: tuple[str, ...], tensors: dict[str, Tensor], size: int, place: Place) -> LossTarget:
@@ -190,16 +195,12 @@ def _whole(root: Tensor | None) -> float:
 
 
 def _inner(target: Tensor, ignore: int) -> float:
-    """Share of the ignored positions of (N, T) targets that have a counted one before and one after them."""
+    """Share of ignored positions among those between the first and the last counted one of (N, T) targets: none is padding."""
     if target.ndim != 2:
         return math.nan
-    ignored = target == ignore
-    if not bool(ignored.any()):
-        return math.nan
-    counted = (~ignored).long()
-    before = counted.cumsum(1) > 0
-    after = counted.flip(1).cumsum(1).flip(1) > 0
-    return float((ignored & before & after).sum() / ignored.sum())
+    counted = (target != ignore).long()
+    between = (counted.cumsum(1) > 0) & (counted.flip(1).cumsum(1).flip(1) > 0)
+    return float(((target == ignore) & between).sum() / between.sum()) if bool(between.any()) else math.nan
 
 
 def _last_token(tensors: dict[str, Tensor]) -> int | None:

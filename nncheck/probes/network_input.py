@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from nncheck.errors import CannotMeasure
 from nncheck.lab import batch as batches
 from nncheck.lab.sandbox import Sandbox
 from nncheck.observe.entrances import Entrance, Entrances, feature_axis
@@ -39,7 +39,9 @@ class Entry:
     its share of zeros. blank: share of samples all of whose values are equal (0 if a sample has one value).
     normalised: the layer's output goes straight into a normalisation. shift, ratio: of that BatchNorm's input against its running
     statistics, in running standard deviations (median over channels) and as a ratio of variances; NaN where it has learned none.
-    width: rows of an embedding. picture: measurements of images; None if it is none.
+    width: rows of an embedding. frequent, frequent_share, second_share, ids: the id that comes most often in an embedding's (N, T)
+    input, padding at either end left out, its share, the next one's, and how many there are; None if it is no embedding's.
+    picture: measurements of images; None if it is none. shown: what to look at.
     """
 
     roots: tuple[str, ...]
@@ -68,6 +70,10 @@ class Entry:
     ratio: float
     changed: bool
     width: int
+    frequent: int | None
+    frequent_share: float
+    second_share: float
+    ids: int
     picture: Picture | None
     shown: Samples | None
 
@@ -98,8 +104,6 @@ def network_input(sandbox: Sandbox) -> NetworkInput:
             seen = Entrances(model=sandbox.model, batch=batch)
             sandbox.predict(batch, calls=(seen.see,))
             passes.append(seen.found)
-    if not passes[0]:
-        raise CannotMeasure("no tensor of the batch was seen on its way into a layer")
     # Batches of one loader take the same way; where they do not, the first one speaks.
     alike = [p for p in passes if [_key(e) for e in p] == [_key(e) for e in passes[0]]]
     entries = tuple(_entry([p[i] for p in alike], given[0], trained) for i in range(len(passes[0])))
@@ -140,6 +144,7 @@ def _entry(same: list[Entrance], batch: Any, trained: str) -> Entry:
         binary = tuple(((table == low) | (table == high)).all(0).tolist())
         empty = tuple((table == 0).double().mean(0).tolist())
     shift, ratio = _against_running(same, trained)
+    frequent, share, second, ids = _frequent(tensor) if first.kind == "embedding" else (None, 0.0, 0.0, 0)
     shown = preview({_title(first): first.tensor}, batch) if first.tensor.ndim > 1 else None
     return Entry(
         roots=first.roots,
@@ -168,9 +173,29 @@ def _entry(same: list[Entrance], batch: Any, trained: str) -> Entry:
         ratio=ratio,
         changed=first.changed,
         width=first.width,
+        frequent=frequent,
+        frequent_share=share,
+        second_share=second,
+        ids=ids,
         picture=picture(tensor) if tensor.size(0) == x.size(0) and tensor.is_floating_point() else None,
         shown=shown,
     )
+
+
+def _frequent(tensor: Tensor) -> tuple[int | None, float, float, int]:
+    """The most frequent id of (N, T), runs of one id at either end of a row left out as padding."""
+    if tensor.ndim != 2 or tensor.size(1) < 2 or tensor.is_floating_point():
+        return None, 0.0, 0.0, 0
+    ends = (tensor == tensor[:, -1:]).flip(1).long().cumprod(1).flip(1)
+    begins = (tensor == tensor[:, :1]).long().cumprod(1)
+    # A run of one is a token like any other.
+    padding = (ends.bool() & (ends.sum(1, keepdim=True) > 1)) | (begins.bool() & (begins.sum(1, keepdim=True) > 1))
+    values, counts = torch.unique(tensor[~padding], return_counts=True)
+    if not values.numel():
+        return None, 0.0, 0.0, 0
+    order = counts.argsort(descending=True)
+    shares = (counts[order].double() / counts.sum()).tolist()
+    return int(values[order[0]]), shares[0], shares[1] if len(shares) > 1 else 0.0, values.numel()
 
 
 def _title(entrance: Entrance) -> str:

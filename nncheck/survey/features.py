@@ -34,8 +34,8 @@ class InputStatistics:
     zeros, whole, not_finite: shares of all values that are 0, whole numbers, not finite. distinct: different values, or None
     if more than 1024. most_common, most_common_share: of the values, where distinct ones are few.
     axes: (axis of the batch tensor, spread per position), for axes that keep their length; a tabular input's features are axis 1.
-    constant: samples all of whose values are equal (samples with one value are not counted), the first of them, by position in
-    the pass, and their values.
+    constant: samples all of whose values are equal (samples with one value are not counted), images by channel; the first of them,
+    by position in the pass, and their mean values.
     """
 
     name: str
@@ -109,14 +109,18 @@ class _One:
             self._flush()
 
     def _flat(self, rows: Tensor, begin: int) -> None:
-        """Constant samples: all are asked, it costs one look."""
+        """Constant samples, images by channel: a black one is not one value any more once its channels were standardised."""
         if rows[0:1].numel() < 2:
             return
-        low, high = torch.aminmax(rows.reshape(rows.size(0), -1).to(_comparable(rows.dtype)), dim=1)
-        same = (low == high).nonzero().flatten()
+        x = rows.to(_comparable(rows.dtype))
+        if rows.ndim == 4 and rows.size(-1) in (1, 3, 4) and rows.size(1) not in (1, 3, 4):
+            x = x.movedim(-1, 1)
+        channels = x.size(1) if rows.ndim == 4 and x.size(1) in (1, 3, 4) else 1
+        low, high = torch.aminmax(x.reshape(x.size(0), channels, -1), dim=2)
+        same = (low == high).all(1).nonzero().flatten()
         self._constant += same.numel()
         for i in same[: NAMED - len(self._constant_at)].tolist():
-            self._constant_at.append((begin + i, float(low[i])))
+            self._constant_at.append((begin + i, float(low[i].double().mean())))
 
     def _flush(self) -> None:
         if not self._held:

@@ -1,4 +1,4 @@
-"""Images as a network is given them: are neighbours neighbours, do 8-bit values wrap around, is there detail in the pixels."""
+"""Images as a network is given them: are neighbours neighbours, is there detail in the pixels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ class Picture:
 
     across, down: mean logarithm, over images, of the difference between pixels 3 apart over that between pixels 1 apart, in a
     row and in a column; across_error, down_error: their standard errors. Negative: pixels 3 apart are more alike than neighbours.
-    wraps, steps: shares of neighbouring pixels that differ by more than 150 of 255 grey levels, one of them bright and one
-    dark, and of those that differ by 80 to 150. middle: share of pixels of 55 to 200.
     block: side of the squares of equal pixels that all images consist of; 1 if there are none. straight: share of the columns
     where all images are on straight lines between their neighbours.
     """
@@ -38,9 +36,6 @@ class Picture:
     across_error: float
     down: float
     down_error: float
-    wraps: float
-    steps: float
-    middle: float
     block: int
     straight: float
 
@@ -55,7 +50,6 @@ def picture(tensor: Tensor) -> Picture | None:
         return None
     across, across_error = _lags(x)
     down, down_error = _lags(x.transpose(2, 3))
-    wraps, steps, middle = _jumps(x)
     return Picture(
         last=last,
         channels=x.size(1),
@@ -66,9 +60,6 @@ def picture(tensor: Tensor) -> Picture | None:
         across_error=across_error,
         down=down,
         down_error=down_error,
-        wraps=wraps,
-        steps=steps,
-        middle=middle,
         block=min(_block(x), _block(x.transpose(2, 3))),
         straight=min(_straight(x), _straight(x.transpose(2, 3))),
     )
@@ -83,22 +74,6 @@ def _lags(x: Tensor) -> tuple[float, float]:
     if ratios.numel() < 2:
         return 0.0, math.inf
     return float(ratios.mean()), float(ratios.std()) / math.sqrt(ratios.numel())
-
-
-def _jumps(x: Tensor) -> tuple[float, float, float]:
-    """Shares of wrapped-around and of ordinary large steps between neighbours, on a scale where each channel covers 0..255.
-
-    Pixels at the very ends are left out: a black ground beside a white stroke is no wrap-around.
-    """
-    low, high = x.amin((0, 2, 3), keepdim=True), x.amax((0, 2, 3), keepdim=True)
-    grey = (x - low) / (high - low).clamp_min(1e-12) * 255
-    a, b = grey[..., 1:], grey[..., :-1]
-    bright, dark = torch.maximum(a, b), torch.minimum(a, b)
-    apart = bright - dark
-    wraps = ((apart > 150) & (bright > 200) & (bright < 254.5) & (dark < 55) & (dark > 0.5)).double().mean()
-    steps = ((apart >= 80) & (apart <= 150)).double().mean()
-    middle = ((grey >= 55) & (grey <= 200)).double().mean()
-    return float(wraps), float(steps), float(middle)
 
 
 def _block(x: Tensor) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from nncheck.probes.network_input import Entry
+from nncheck.probes.stored_pixels import StoredPixels
 from nncheck.survey.pictures import Picture
 from nncheck.verdict import Place, Remedy, Verdict, failed, warned
 
@@ -17,8 +18,8 @@ BYTE, BYTE_LEVELS, BYTE_SPREAD, BYTE_VALUES = 255, 16, 10.0, 64
 # 1/255 divided by 255 again is a multiple of this; all values then lie below 0.004.
 TWICE = 1 / (255 * 255)
 TINY = 0.01
-# Wrapped-around 8-bit arithmetic leaves bright pixels beside dark ones and few steps in between, in images full of greys.
-WRAPS, WRAPS_TO_STEPS, MIDDLE = 0.003, 3.0, 0.3
+# Images with pixels that turned from bright to dark: a share of all, and so many, that no odd one explains.
+TURNED, FEWEST_TURNED = 0.1, 4
 # Pretrained networks were trained on sides of 224 to 384; an image that was enlarged eightfold to 256 and more has no detail there.
 LARGE_SIDE, BLOCK, STRAIGHT = 256, 8, 0.85
 
@@ -30,7 +31,7 @@ def images(entry: Entry) -> Verdict | None:
         found = _scrambled(entry, seen) or _channels_last(entry, seen)
         if found is not None:
             return found
-    return _bytes(entry) or _twice(entry) or (_wraps(entry, seen) or _enlarged(entry, seen) if seen else None)
+    return _bytes(entry) or _twice(entry) or (_enlarged(entry, seen) if seen else None)
 
 
 def _scrambled(entry: Entry, seen: Picture) -> Verdict | None:
@@ -116,20 +117,31 @@ def _twice(entry: Entry) -> Verdict | None:
     )
 
 
-def _wraps(entry: Entry, seen: Picture) -> Verdict | None:
-    if seen.wraps < WRAPS or seen.wraps < WRAPS_TO_STEPS * seen.steps or seen.middle < MIDDLE:
+def stored(seen: StoredPixels) -> Verdict | None:
+    """Levels that are lost, or wrapped around, between the images kept and the items given."""
+    if seen.stored_levels >= BYTE_LEVELS and seen.given_levels <= 2:
+        return failed(
+            f"an image of `{seen.name}` has {seen.stored_levels:g} different values as stored and {seen.given_levels:g} as given "
+            f"(median of {seen.items})",
+            expected="as many different values as are stored",
+            summary=f"the images lose their grey levels on the way: {seen.given_levels:g} of {seen.stored_levels:g} are left",
+            numbers={"stored_levels": seen.stored_levels, "given_levels": seen.given_levels},
+            causes=("a division of integers: `image // 255`, or `.to(uint8)` after scaling to 0..1",),
+            remedies=(Remedy(text="divide as floats", code="x = image.float() / 255"),),
+        )
+    if seen.turned_items < max(FEWEST_TURNED, TURNED * seen.in_place):
         return None
-    return warned(
-        f"{100 * seen.wraps:.2g} % of neighbouring pixels jump between nearly white and nearly black, {100 * seen.steps:.2g} % "
-        f"make a step of middle size, and {100 * seen.middle:.0f} % of the pixels are grey",
-        expected="large steps between neighbours are rarer than smaller ones",
-        summary="8-bit values seem to wrap around: bright areas turn dark within one pixel",
-        numbers={"wraps": seen.wraps, "steps": seen.steps},
-        causes=("brightness or contrast is changed in uint8: 200 + 100 is 44 there",),
+    return failed(
+        f"in {seen.turned_items} of {seen.in_place} images bright pixels are dark as given, {100 * seen.turned:.2g} % of an "
+        "image in the median, while the darker half keeps its order",
+        expected="brighter pixels stay the brighter ones",
+        summary=f"8-bit values wrap around: {100 * seen.turned:.2g} % of the pixels turn from bright to dark",
+        numbers={"turned": seen.turned, "items": float(seen.turned_items)},
+        causes=("brightness or contrast is changed in uint8, where 200 + 100 is 44",),
         remedies=(
             Remedy(
-                text="compute in floats and clip before going back to 8 bit",
-                code="x = (x.astype(np.float32) * gain + offset).clip(0, 255)",
+                text="compute in a wider type and clip before going back to 8 bit",
+                code="np.clip(image.astype(np.int16) + light, 0, 255).astype(np.uint8)",
             ),
         ),
     )

@@ -23,10 +23,11 @@ Source
 import dataclasses
 
 from nncheck.checks.data._scale_of_features import candidates, features, table, wrong_axis
-from nncheck.checks.data._scale_of_images import images, is_bytes, where
+from nncheck.checks.data._scale_of_images import images, is_bytes, stored, where
 from nncheck.checks.data._scale_of_targets import targets
 from nncheck.probes.loss_targets import LossTargets
 from nncheck.probes.network_input import Entry, NetworkInput
+from nncheck.probes.stored_pixels import StoredPixels
 from nncheck.probes.training_data import TrainingData
 from nncheck.registry import check
 from nncheck.survey.features import InputStatistics
@@ -41,8 +42,11 @@ BLANK_VALUES = 64
 
 
 @check(stage=Stage.DATA, after=("forward-pass", "finite-values"))
-def data_scale(given: NetworkInput, data: TrainingData, losses: LossTargets) -> Verdict:
+def data_scale(given: NetworkInput, data: TrainingData, losses: LossTargets, pixels: StoredPixels) -> Verdict:
     """Judge what each first layer is given, one after the other."""
+    found = stored(pixels) if pixels.items else None
+    if found is not None:
+        return found
     judged = [entry for entry in given.entries if entry.kind in JUDGED and entry.distinct != 1]
     statistics = {one.name: one for one in data.survey.inputs}
     for entry in judged:

@@ -30,6 +30,8 @@ LOOKED_AT = ("linear", "conv", "recurrent", "embedding", "norm")
 SAMPLES, VALUES = 8, 8
 # Share of samples without any variation inside; the rest may be padding of another length.
 BLANK = 0.95
+# In texts the most frequent word is 5 to 10 % of all, a space a sixth of the characters; small alphabets have frequent letters.
+MOSTLY, APART, VOCABULARY = 0.5, 5.0, 20
 SHOWN = 3
 
 
@@ -68,10 +70,39 @@ def input_preview(given: NetworkInput, stored: StoredItems) -> Verdict:
             remedies=(Remedy(text="look at one item before and after each transform"),),
             exhibits=tuple(exhibits),
         )
+    flooded = next((entry for entry in entries if _flooded(entry)), None)
+    if flooded is not None:
+        return _unknown_words(flooded, tuple(exhibits))
     return passed(
         measured,
         numbers={"mean": first.mean, "std": first.std, "low": first.low, "high": first.high},
         exhibits=tuple(exhibits),
+    )
+
+
+def _flooded(entry: Entry) -> bool:
+    """Whether one id stands for most of the text. Id 0 may be 'nothing happened' in a sequence of events."""
+    often = entry.frequent_share > MOSTLY and entry.second_share * APART < entry.frequent_share
+    return entry.kind == "embedding" and bool(entry.frequent) and entry.ids >= VOCABULARY and often
+
+
+def _unknown_words(entry: Entry, exhibits: tuple[Exhibit, ...]) -> Verdict:
+    share = f"{100 * entry.frequent_share:.3g} %"
+    return warned(
+        f"id {entry.frequent} is {share} of the tokens, padding left out; the next of {entry.ids} ids is "
+        f"{100 * entry.second_share:.2g} %",
+        expected="many ids, none of them most of the text",
+        summary=f"{share} of the tokens are id {entry.frequent}: most words are not in the vocabulary",
+        numbers={"share": entry.frequent_share, "id": float(entry.frequent or 0)},
+        places=where(entry),
+        causes=(
+            "the vocabulary was built from other texts, or from lower-case ones",
+            "another tokenizer than the embedding's makes the ids",
+        ),
+        remedies=(
+            Remedy(text="build the vocabulary with the function that encodes the texts, and print one decoded sample"),
+        ),
+        exhibits=exhibits,
     )
 
 

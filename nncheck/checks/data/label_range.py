@@ -19,7 +19,7 @@ Source
 
 import math
 
-from nncheck.checks.data._label_domain import distribution, domain, same_everywhere, truncated
+from nncheck.checks.data._label_domain import distribution, domain, exclusive, same_everywhere, truncated
 from nncheck.probes.loss_targets import CtcTarget, LossTarget, LossTargets
 from nncheck.probes.training_data import TrainingData
 from nncheck.registry import check
@@ -32,8 +32,10 @@ CLASSES = ("cross-entropy", "nll", "multi-margin")
 OFTEN = 10
 # A head of more than e times the classes starts one nat too high (ln of the ratio), as loss-at-init counts it.
 FAR_TOO_WIDE = math.e
-# More of a target than this is no void: it is most of the task.
+# More of a map than this is no void: it is most of the task. Between the words of a sentence, more than this is a marker.
 MOST = 0.5
+# Fewer gaps inside sequences than this may be places without a label.
+FEW = 0.05
 BARS = 40
 
 
@@ -48,9 +50,13 @@ def label_range(losses: LossTargets, data: TrainingData) -> Verdict:
     survey = data.survey
     for call in judged:
         seen = survey.labels(call.own) if call.own else None
-        found = domain(call, seen) or distribution(call, seen) or truncated(call)
+        found = domain(call, seen) or distribution(call, seen) or truncated(call, seen) or exclusive(call, seen)
         if found is None and seen is not None:
-            found = _outside(call, seen) or same_everywhere(call, seen, survey.coverage) or _ignored(call, seen, survey)
+            found = (
+                _outside(call, seen)
+                or same_everywhere(call, seen, survey.coverage)
+                or _ignored(call, seen, losses.vocabulary)
+            )
             found = found or _not_counted(call, seen, survey) or _missing(call, seen, survey)
         if found is not None:
             return found
@@ -137,7 +143,7 @@ def _outside(call: LossTarget, seen: TargetStatistics) -> Verdict | None:
     )
 
 
-def _ignored(call: LossTarget, seen: TargetStatistics, survey: Survey) -> Verdict | None:
+def _ignored(call: LossTarget, seen: TargetStatistics, vocabulary: int) -> Verdict | None:
     """A class that is told to be ignored: where there is no padding, or in the middle of sequences, or most of a map."""
     index = call.ignore_index
     counts = dict(seen.counts or ())
@@ -146,7 +152,8 @@ def _ignored(call: LossTarget, seen: TargetStatistics, survey: Survey) -> Verdic
     share = counts[index] / seen.values
     sequence = len(call.shape) == 2
     single = not call.several
-    inside = sequence and not math.isnan(call.inner) and call.inner > MOST
+    # A model that predicts its own tokens may mark the others with the id of the padding (masked language models).
+    inside = sequence and FEW < call.inner < MOST and vocabulary != call.classes
     dense = not sequence and not single and share > MOST
     if not (single or inside or dense):
         return None
