@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from nncheck.lab import batch as batches
+from nncheck.lab.doors import Passage
 from nncheck.losses.call import CLASSIFICATION, LossCall
+from nncheck.verdict import Place
 
 # Positions a target may lie ahead of (or, negative, behind) the input at its place.
 LAGS = range(-2, 5)
@@ -62,6 +66,36 @@ def predictions(call: LossCall, lag: Lag) -> Tensor:
         rows = values.movedim(1, -1).reshape(-1, values.size(1)) if values.ndim > 1 else values[None]
         return rows.reshape(*lag.shape, rows.size(-1))
     return values.reshape(*lag.shape, -1)
+
+
+def losses_of(seen: Passage, batch: Any) -> tuple[LossCall, ...]:
+    """The losses that were called; for one written by hand, the output and the target as such losses take them."""
+    outcome = seen.outcome
+    assert outcome is not None
+    _, target = batches.split(batch)
+    output = outcome.output
+    if (
+        outcome.calls
+        or not isinstance(output, Tensor)
+        or not isinstance(target, Tensor)
+        or not output.is_floating_point()
+    ):
+        return outcome.calls
+    if target.is_floating_point():
+        kind = "mse"
+        fits = output.shape == target.shape
+    else:
+        kind = "cross-entropy"
+        fits = target.ndim > 0 and output.ndim > 1 and output.numel() == target.numel() * output.size(-1)
+        output, target = output.reshape(-1, output.size(-1)), target.reshape(-1)
+    if not fits:
+        return ()
+    place = Place(name="loss")
+    function = torch.nn.functional.mse_loss if kind == "mse" else torch.nn.functional.cross_entropy
+    call = LossCall(
+        kind=kind, function=function, input=output, target=target, value=outcome.loss, place=place, layer=""
+    )
+    return (call,)
 
 
 def _best(index: int, given: Tensor, target: Tensor, *, ignored: int | None, samples: int) -> Lag | None:

@@ -121,6 +121,21 @@ def _names(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return names
 
 
+def other_values(tensor: Tensor, *, seed: int = 0) -> Tensor:
+    """A tensor of other values of the same kind: another token of the batch everywhere, or numbers of the same spread."""
+    generator = torch.Generator().manual_seed(seed)
+    if tensor.is_floating_point():
+        spread = tensor.float().std(correction=0) or 1.0
+        noise = torch.randn(tensor.shape, generator=generator).to(tensor.device)
+        return (tensor.float().roll(1, 0) + noise * spread).to(tensor.dtype)
+    known, place = torch.unique(tensor, return_inverse=True)
+    if len(known) < 2:
+        return tensor.clone()
+    step = torch.randint(1, len(known), tensor.shape, generator=generator).to(tensor.device)
+    changed: Tensor = known[(place + step) % len(known)]
+    return changed.to(tensor.dtype)
+
+
 # A zero-initialised head, residual branch or adapter hides what its input depends on. Zeros become numbers of the size of
 # the usual initialisation of transformers; a tensor that is not zero throughout changes by a thousandth, for single zero columns.
 ZERO_STD, SHAKEN = 0.02, 1e-3

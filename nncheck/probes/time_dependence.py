@@ -1,4 +1,4 @@
-"""What each prediction of a sequence model knows: of its own answer, of later inputs, of the order of its inputs."""
+"""What each prediction of a sequence model knows of its own answer and of later inputs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nncheck.errors import CannotMeasure
 from nncheck.lab import batch as batches
-from nncheck.lab.alignment import SHORTEST, VALUES, Lag, find_lag, predictions
-from nncheck.lab.doors import Argument, Change, Passage, passage, wake
+from nncheck.lab.alignment import SHORTEST, VALUES, Lag, find_lag, losses_of, predictions
+from nncheck.lab.doors import Argument, Change, Passage, other_values, passage, wake
 from nncheck.lab.future import Ahead, beyond, first_ahead
 from nncheck.lab.sandbox import Sandbox
 from nncheck.losses.call import LossCall, place_of
@@ -24,8 +24,6 @@ from nncheck.verdict import Place
 TOLERANCE = 1e-5
 SHOWN = 16
 ATTENTION = {"softmax", "scaled_dot_product_attention", "multi_head_attention_forward"}
-# Tokens and samples compared in search of places with the same token and another answer.
-COMPARED = 256, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,18 +67,6 @@ class Window:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """Whether the order of the tokens matters to a model with attention that answers for each of them.
-
-    change: of the predictions, beyond changing places with the tokens. contradicted: the share of the counted predictions
-    for which the same token stands elsewhere in the sequence with another answer.
-    """
-
-    change: float
-    contradicted: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class TimeDependence:
     """What was found for the losses of the first batch. arguments: names of sequences given to the model; loss: the call."""
 
@@ -89,17 +75,15 @@ class TimeDependence:
     place: Place
     followed: tuple[Followed, ...]
     window: Window | None
-    order: Order | None
 
 
 @probe
 def time_dependence(sandbox: Sandbox) -> TimeDependence:
     """A forward pass to find how targets follow inputs; if they do, one more for each of up to five positions."""
     batch = sandbox.feed.first
-    functions: set[str] = set()
-    base = _pass(sandbox, batch, calls=(lambda call: functions.add(call.name),))
+    base = _pass(sandbox, batch)
     assert base.outcome is not None
-    calls = _losses(base, batch)
+    calls = losses_of(base, batch)
     sequences = [a for a in base.arguments if a.tensor.ndim >= 2 and max(a.tensor.shape[:3]) >= SHORTEST]
     if not sequences or not calls:
         raise CannotMeasure(
@@ -113,18 +97,15 @@ def time_dependence(sandbox: Sandbox) -> TimeDependence:
         if (lag := find_lag(a.index, a.tensor, call, samples=size)) is not None
     ]
     followed = [_follow(sandbox, batch, base, call, lag, k, sequences) for k, (call, lag) in _few(calls, pairs)]
-    window = order = None
+    window = None
     if not pairs:
         window = next((w for call in calls for a in sequences if (w := _window(a, call)) is not None), None)
-    if not any(f.lag >= 1 for f in followed) and functions & ATTENTION:
-        order = _order(sandbox, batch, base, calls, sequences)
     return TimeDependence(
         arguments=tuple(dict.fromkeys(a.name or "the input" for a in sequences)),
         loss=calls[0].kind,
         place=place_of(calls[0], sandbox.setup.origins),
         followed=tuple(followed),
         window=window,
-        order=order,
     )
 
 
@@ -206,40 +187,10 @@ def _follow(
 
 
 def _predicted(sandbox: Sandbox, batch: Any, change: Change, number: int, lag: Lag) -> Tensor:
-    calls = _losses(_pass(sandbox, batch, change=change), batch)
+    calls = losses_of(_pass(sandbox, batch, change=change), batch)
     if number >= len(calls):
         raise CannotMeasure("the model computes another loss when its inputs change")
     return predictions(calls[number], lag)
-
-
-def _losses(seen: Passage, batch: Any) -> tuple[LossCall, ...]:
-    """The losses that were called; for one written by hand, the output and the target as such losses take them."""
-    outcome = seen.outcome
-    assert outcome is not None
-    _, target = batches.split(batch)
-    output = outcome.output
-    if (
-        outcome.calls
-        or not isinstance(output, Tensor)
-        or not isinstance(target, Tensor)
-        or not output.is_floating_point()
-    ):
-        return outcome.calls
-    if target.is_floating_point():
-        kind = "mse"
-        fits = output.shape == target.shape
-    else:
-        kind = "cross-entropy"
-        fits = target.ndim > 0 and output.ndim > 1 and output.numel() == target.numel() * output.size(-1)
-        output, target = output.reshape(-1, output.size(-1)), target.reshape(-1)
-    if not fits:
-        return ()
-    place = Place(name="loss")
-    function = torch.nn.functional.mse_loss if kind == "mse" else torch.nn.functional.cross_entropy
-    call = LossCall(
-        kind=kind, function=function, input=output, target=target, value=outcome.loss, place=place, layer=""
-    )
-    return (call,)
 
 
 def _by_time(moved: Tensor, axis: int) -> Tensor:
@@ -258,21 +209,6 @@ def _later(argument: Argument, axis: int, start: int, stop: int | None = None) -
         return torch.where(later.view(shape), values, tensor) if index == argument.index else tensor
 
     return change
-
-
-def other_values(tensor: Tensor, *, seed: int = 0) -> Tensor:
-    """A tensor of other values of the same kind: another token of the batch everywhere, or numbers of the same spread."""
-    generator = torch.Generator().manual_seed(seed)
-    if tensor.is_floating_point():
-        spread = tensor.float().std(correction=0) or 1.0
-        noise = torch.randn(tensor.shape, generator=generator).to(tensor.device)
-        return (tensor.float().roll(1, 0) + noise * spread).to(tensor.dtype)
-    known, place = torch.unique(tensor, return_inverse=True)
-    if len(known) < 2:
-        return tensor.clone()
-    step = torch.randint(1, len(known), tensor.shape, generator=generator).to(tensor.device)
-    changed: Tensor = known[(place + step) % len(known)]
-    return changed.to(tensor.dtype)
 
 
 def _looks_back(
@@ -305,7 +241,7 @@ def _draws(sandbox: Sandbox, batch: Any) -> bool:
     seen: set[str] = set()
 
     def note(call: Call) -> None:
-        if call.name in ("randn_like", "randn", "normal", "normal_", "rand_like", "rsample", "rand", "bernoulli"):
+        if call.name in ("randn_like", "randn", "normal", "normal_", "rsample"):
             seen.add(call.name)
 
     with sandbox.trial():
@@ -336,36 +272,3 @@ def _window(argument: Argument, call: LossCall) -> Window | None:
                 column=f"channel {int(same.argmax())}" if given.ndim == 3 else f"target {k}",
             )
     return None
-
-
-def _order(
-    sandbox: Sandbox, batch: Any, base: Passage, calls: tuple[LossCall, ...], sequences: list[Argument]
-) -> Order | None:
-    """The tokens change places, and the predictions must not merely change places with them."""
-    call = calls[0]
-    tokens = [a for a in sequences if a.tensor.ndim == 2 and not a.tensor.is_floating_point()]
-    tokens = [a for a in tokens if a.tensor.dtype is not torch.bool and "mask" not in a.name]
-    if len(tokens) != 1 or call.kind != "cross-entropy" or call.target.is_floating_point():
-        return None
-    given, target = tokens[0].tensor, call.target.detach()
-    if target.numel() != given.numel() or int(given.max() - given.min()) < SHORTEST:
-        return None
-    lag = Lag(
-        argument=tokens[0].index, axis=1, length=given.size(1), shape=tuple(given.shape), lag=0, tokens=True, share=0.0
-    )
-    order = torch.randperm(given.size(1), generator=torch.Generator().manual_seed(0)).to(given.device)
-
-    def change(index: int, tensor: Tensor) -> Tensor:
-        return tensor[:, order] if tensor.ndim == 2 and tensor.shape == given.shape else tensor
-
-    before = predictions(call, lag)
-    after = _predicted(sandbox, batch, change, 0, lag)
-    scale = before[before.isfinite()].abs().max().double().clamp_min(1e-30)
-    moved = float(beyond(before[:, order], after, scale).max())
-    labels = target.reshape(given.shape)
-    ids, labels = given[: COMPARED[1], : COMPARED[0]], labels[: COMPARED[1], : COMPARED[0]]
-    counted = labels != call.options.get("ignore_index", -100)
-    same = (ids[:, :, None] == ids[:, None, :]) & counted[:, :, None] & counted[:, None, :]
-    against = (same & (labels[:, :, None] != labels[:, None, :])).any(2)
-    share = float(against.sum()) / max(1, int(counted.sum()))
-    return Order(change=moved, contradicted=share)

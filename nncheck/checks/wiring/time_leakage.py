@@ -3,6 +3,7 @@
 What it does
     Compares the targets of the loss with what the model is given: next-token and next-step targets are the inputs, shifted. Then
     changes the inputs from a position on, for several positions, in eval mode; predictions whose answer comes before must not move.
+    In a model of tokens with attention, lets the tokens change places: it should notice, where the task is one of order.
 Why it matters
     A model that sees the next token in training reaches a loss near zero and writes nonsense, because when it writes there is no
     next token to copy. Targets that are not shifted, or shifted twice, teach it something else than the task.
@@ -12,14 +13,16 @@ How to fix
     position, once: `logits = model(ids[:, :-1])`, `target = ids[:, 1:]`; start a decoder's input with a begin token.
 Known limits
     A model is taken for a predictor of the next step only if its targets say so; taggers, denoisers, masked language models and
-    classifiers may look at everything. Targets that are transformed (scaled, differenced) are not recognised.
+    classifiers may look at everything. Targets that are transformed (scaled, differenced) are not recognised. Models that are blind
+    to order are left alone unless they hold a table of positions or the same token has several answers.
 Source
     Karpathy, "A Recipe for Training Neural Networks" (2019): use backprop to chart dependencies, t against t + 1.
 """
 
 from typing import Any
 
-from nncheck.probes.time_dependence import TOLERANCE, Followed, Order, TimeDependence
+from nncheck.probes.time_dependence import TOLERANCE, Followed, TimeDependence
+from nncheck.probes.token_order import TokenOrder
 from nncheck.registry import check
 from nncheck.verdict import Heatmap, Place, Remedy, Stage, Verdict, failed, passed, skipped, warned
 
@@ -54,7 +57,7 @@ STATISTICS = (
 
 
 @check(stage=Stage.WIRING, after=("forward-pass", "finite-values"), consequence_of=("batch-mixing",))
-def time_leakage(seen: TimeDependence) -> Verdict:
+def time_leakage(seen: TimeDependence, order: TokenOrder) -> Verdict:
     """Judge how the targets lie, then what the predictions know of them."""
     if seen.window is not None:
         return _in_the_window(seen)
@@ -67,16 +70,15 @@ def time_leakage(seen: TimeDependence) -> Verdict:
         return _given_its_answers(own[0])
     if own and own[0].sequences == 1 and own[0].causal and own[0].mixes:
         return _not_shifted(own[0])
-    if seen.order is not None and seen.order.change <= TOLERANCE and seen.order.contradicted > CONTRADICTED:
-        return _without_order(seen, seen.order)
+    blind = order.change is not None and order.change <= TOLERANCE
+    if blind and (order.contradicted > CONTRADICTED or order.table is not None):
+        return _without_order(order)
     if own and own[0].sequences > 1:
         item = own[0]
         return passed(
             f"the targets are {item.argument}, and no prediction changes with its own answer", expected=EXPECTED
         )
-    told = ""
-    if seen.order is not None and seen.order.change <= TOLERANCE:
-        told = "; the model does not tell the order of its tokens apart"
+    told = "; the model does not tell the order of its tokens apart" if blind else ""
     return skipped(
         f"the targets are not the inputs shifted in time: nothing says that the model must not look ahead{told}"
     )
@@ -223,17 +225,24 @@ def _in_the_window(seen: TimeDependence) -> Verdict:
     )
 
 
-def _without_order(seen: TimeDependence, order: Order) -> Verdict:
+def _without_order(order: TokenOrder) -> Verdict:
+    contradicted = (
+        f"; for {order.contradicted:.0%} of the predictions the same token has another answer elsewhere in its sequence"
+    )
+    table = order.table
+    measured = f"tokens that change places change nothing else (difference {order.change:.1g} of the largest output)"
+    if table is not None:
+        measured += f"; `{table.name}`, {table.detail}, gives every place the same"
     return warned(
-        f"tokens that change places give predictions that only change places with them (difference {order.change:.1g}); for "
-        f"{order.contradicted:.0%} of the predictions the same token has another answer elsewhere in its sequence",
-        expected="predictions that depend on where a token stands",
-        summary="the model cannot tell positions apart: equal tokens of a sequence always get equal predictions",
-        numbers={"change": order.change, "contradicted": order.contradicted},
-        causes=("attention alone does not know positions, and no positional encoding is added to the embeddings",),
+        measured + (contradicted if order.contradicted else ""),
+        expected="outputs that depend on where a token stands",
+        summary="the model cannot tell the positions of its tokens apart",
+        numbers={"change": order.change or 0.0, "contradicted": order.contradicted},
+        places=(table,) if table is not None else (),
+        causes=("attention alone does not know positions, and no positional encoding reaches the embeddings",),
         remedies=(
             Remedy(
-                text="add a positional encoding to the token embeddings",
+                text="add a positional encoding that differs from place to place to the token embeddings",
                 code="x = self.embed(ids) + self.position(torch.arange(ids.size(1), device=ids.device))",
             ),
         ),

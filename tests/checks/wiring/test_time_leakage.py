@@ -6,7 +6,8 @@ import pytest
 
 from nncheck.checks.wiring.time_leakage import CONTRADICTED, time_leakage
 from nncheck.lab.future import Ahead
-from nncheck.probes.time_dependence import TOLERANCE, Followed, Order, TimeDependence, Window
+from nncheck.probes.time_dependence import TOLERANCE, Followed, TimeDependence, Window
+from nncheck.probes.token_order import TokenOrder
 from nncheck.verdict import Place, Status
 
 HERE = Place(name="attention", file="model.py", line=12)
@@ -31,14 +32,16 @@ CLEAN = Followed(
 LEAKING = replace(CLEAN, leak=0.4, reach=11, causal=False, ahead=Ahead(function="softmax", place=HERE, state=False))
 
 
-def _seen(*followed: Followed, window: Window | None = None, order: Order | None = None) -> TimeDependence:
+NO_TOKENS = TokenOrder(change=None, contradicted=0.0, table=None)
+
+
+def _seen(*followed: Followed, window: Window | None = None) -> TimeDependence:
     return TimeDependence(
         arguments=("ids",),
         loss="cross-entropy",
         place=Place(name="loss"),
         followed=followed,
         window=window,
-        order=order,
     )
 
 
@@ -64,25 +67,28 @@ def _seen(*followed: Followed, window: Window | None = None, order: Order | None
     ],
 )
 def test_verdicts(followed: tuple[Followed, ...], status: Status) -> None:
-    assert time_leakage(_seen(*followed)).status is status
+    assert time_leakage(_seen(*followed), NO_TOKENS).status is status
 
 
 @pytest.mark.parametrize(
-    ("change", "contradicted", "status"),
+    ("order", "status"),
     [
-        (TOLERANCE, CONTRADICTED, Status.SKIP),
-        (TOLERANCE, CONTRADICTED * 1.01, Status.WARN),
-        (TOLERANCE * 1.01, 0.9, Status.SKIP),
-        (float("nan"), 0.9, Status.SKIP),
+        (TokenOrder(change=TOLERANCE, contradicted=CONTRADICTED, table=None), Status.SKIP),
+        (TokenOrder(change=TOLERANCE, contradicted=CONTRADICTED * 1.01, table=None), Status.WARN),
+        (TokenOrder(change=TOLERANCE, contradicted=0.0, table=HERE), Status.WARN),
+        (TokenOrder(change=TOLERANCE * 1.01, contradicted=0.9, table=HERE), Status.SKIP),
+        (TokenOrder(change=float("nan"), contradicted=0.9, table=HERE), Status.SKIP),
+        (TokenOrder(change=None, contradicted=0.9, table=HERE), Status.SKIP),
     ],
 )
-def test_order(change: float, contradicted: float, status: Status) -> None:
-    assert time_leakage(_seen(order=Order(change=change, contradicted=contradicted))).status is status
+def test_order(order: TokenOrder, status: Status) -> None:
+    assert time_leakage(_seen(), order).status is status
+    assert time_leakage(_seen(CLEAN), order).status is Status.PASS  # a mask tells the order of tokens as well
 
 
 def test_a_window_that_holds_its_target() -> None:
     window = Window(argument="x", steps=16, share=1.0, column="channel 0")
-    assert time_leakage(_seen(window=window)).status is Status.FAIL
+    assert time_leakage(_seen(window=window), NO_TOKENS).status is Status.FAIL
 
 
 @pytest.mark.parametrize(
@@ -98,7 +104,7 @@ def test_a_window_that_holds_its_target() -> None:
 )
 def test_the_remedy_fits_the_call(function: str, reach: int, word: str) -> None:
     item = replace(LEAKING, reach=reach, ahead=Ahead(function=function, place=HERE, state=False))
-    verdict = time_leakage(_seen(item))
+    verdict = time_leakage(_seen(item), NO_TOKENS)
     assert word in verdict.remedies[0].text
     assert verdict.places == (HERE,)
     assert verdict.exhibits[0].kind == "heatmap"
