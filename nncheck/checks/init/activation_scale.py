@@ -65,6 +65,7 @@ FIXED = 0.9
         "input-preview",
         "data-scale",
         "batch-mixing",
+        "input-dependency",
         "loss-broadcast",
         "symmetry",
         "dead-relu",
