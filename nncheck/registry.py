@@ -10,6 +10,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -44,11 +45,15 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """An entry with its function; `needs` are the evidence types of its parameters, in order."""
+    """An entry with its function; `needs` are the evidence types of its parameters, in order.
+
+    optional: those it can do without (`kind: SomeEvidence | None`): it is given None where they cannot be measured.
+    """
 
     entry: Entry
     function: CheckFunction
     needs: tuple[type, ...]
+    optional: frozenset[type] = frozenset()
 
 
 _probes: dict[type, Callable[..., Any]] = {}
@@ -83,9 +88,23 @@ def probe_of(kind: type) -> Callable[..., Any]:
 
 
 def needs_of(function: Callable[..., Any]) -> tuple[type, ...]:
-    """The types of a probe's or check's parameters, in order."""
+    """The types of a probe's or check's parameters, in order; of `X | None` it is X."""
+    return tuple(kind for kind, _ in _parameters(function))
+
+
+def optional_of(function: Callable[..., Any]) -> frozenset[type]:
+    """The types that a check can do without."""
+    return frozenset(kind for kind, optional in _parameters(function) if optional)
+
+
+def _parameters(function: Callable[..., Any]) -> list[tuple[type, bool]]:
     hints = typing.get_type_hints(function)
-    return tuple(hints[name] for name in inspect.signature(function).parameters)
+    found = []
+    for name in inspect.signature(function).parameters:
+        parts = [kind for kind in typing.get_args(hints[name]) if kind is not type(None)]
+        optional = len(parts) == 1 and isinstance(hints[name], types.UnionType)
+        found.append((parts[0] if optional else hints[name], optional))
+    return found
 
 
 def slug_to_name(id: str) -> str:
@@ -164,7 +183,7 @@ def load() -> tuple[Check, ...]:
     for entry in catalogue():
         name = slug_to_name(entry.id)
         function = getattr(importlib.import_module(f"nncheck.checks.{entry.stage}.{name}"), name)
-        checks.append(Check(entry=entry, function=function, needs=needs_of(function)))
+        checks.append(Check(entry=entry, function=function, needs=needs_of(function), optional=optional_of(function)))
     return tuple(checks)
 
 

@@ -161,9 +161,18 @@ def _blocked(entry: Entry, results: Mapping[str, CheckResult]) -> Verdict | None
     return None
 
 
+def _given(check: Check, evidence: Evidence, kind: type) -> Any:
+    try:
+        return evidence.get(kind)
+    except CannotMeasure:
+        if kind in check.optional:
+            return None
+        raise
+
+
 def _ask(check: Check, evidence: Evidence, failed: Callable[[Exception], None]) -> Verdict:
     try:
-        return check.function(*[evidence.get(kind) for kind in check.needs])
+        return check.function(*[_given(check, evidence, kind) for kind in check.needs])
     except CannotMeasure as reason:
         return skipped(str(reason))
     except OutOfTime:

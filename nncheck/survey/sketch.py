@@ -70,7 +70,7 @@ class Sketch:
         # Inputs of other lengths, tokens, graphs: nothing a straight line is drawn through.
         self._usable = (
             self._shape == shape and target is not None and len(floats) == len(seen.inputs) and 0 < wide <= LARGEST
-            and math.prod(target.shape[1:]) <= MOST_OUTPUTS and not target.is_complex()
+            and 0 < math.prod(target.shape[1:]) <= MOST_OUTPUTS and not target.is_complex()
             and all(rows.size(0) == target.size(0) for rows in floats)
         )  # fmt: skip
         if not self._usable or target is None:
@@ -79,7 +79,9 @@ class Sketch:
         chosen = keys < self._limit
         if not bool(chosen.any()):
             return
-        self._rows.append(_sketch(torch.cat([rows[chosen].float().reshape(int(chosen.sum()), -1) for rows in floats], 1)))
+        self._rows.append(
+            _sketch(torch.cat([rows[chosen].float().reshape(int(chosen.sum()), -1) for rows in floats], 1))
+        )
         self._targets.append(target[chosen].clone())
         self._keys.append(keys[chosen])
         self._held += int(chosen.sum())

@@ -55,6 +55,7 @@ NO_PAIRING = 2.0
         "unused-parameters",
         "optimizer-coverage",
         "double-softmax",
+        "simple-baseline",
     ),
 )
 def input_baseline(runs: InputBaseline) -> Verdict:
