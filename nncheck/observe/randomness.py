@@ -37,7 +37,7 @@ _SUMS = {"add", "__add__", "__radd__", "add_", "__iadd__"}
 
 DECLARED = re.compile(
     r"\bmc\b|mc[_\s-]?(dropout|sampl|forward)|\bMC(?=[A-Z])|monte[\s_-]?carlo|bayes|uncertain|on purpose|deliberate|"
-    r"intention|always[\s_-](on|active)|posterior|ensembl|prenet|at (test|inference)|stays? (on|active)|variational",
+    r"intention|posterior|ensembl|prenet|variational",
     re.IGNORECASE,
 )
 """Words by which an author says that the randomness is meant at test time too."""
@@ -247,18 +247,24 @@ def _declared(place: Place, module: nn.Module | None) -> str:
 
 @cache
 def _around(file: str, line: int) -> str:
-    """The outermost class or function around a line, with the comments above it."""
+    """What is written of a line: its outermost class, with the comments above it, and the docstrings of functions around it."""
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
-    for node in getattr(_tree(file), "body", []):
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.lineno <= line <= (node.end_lineno or 0):
-            first = min([node.lineno, *(d.lineno for d in node.decorator_list)]) - 1
-            while first > 0 and lines[first - 1].lstrip().startswith("#"):
-                first -= 1
-            return "\n".join(lines[first : node.end_lineno])
-    return ""
+    around = [
+        node
+        for node in ast.walk(_tree(file))
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.lineno <= line <= (node.end_lineno or 0)
+    ]
+    texts = [ast.get_docstring(node) or "" for node in around]
+    owner = next((node for node in around if isinstance(node, ast.ClassDef)), around[0] if around else None)
+    if owner is not None:
+        first = min([owner.lineno, *(d.lineno for d in owner.decorator_list)]) - 1
+        while first > 0 and lines[first - 1].lstrip().startswith("#"):
+            first -= 1
+        texts.append("\n".join(lines[first : owner.end_lineno]))
+    return "\n".join(texts)
 
 
 def meant_by_model(model: nn.Module) -> str:

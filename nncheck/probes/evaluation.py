@@ -50,7 +50,8 @@ class Evaluation:
     """What passes of one batch in eval mode gave.
 
     seeds: how far outputs under two seeds are apart, relative to their size. again, further: the same for a second pass under
-    the same seed, and for a third against the second; None where it was not asked.
+    the same seed, and for a third, after the same samples in reverse order, against the second; None where it was not asked.
+    exact: whether equal passes give equal numbers, to the last bit, on this device.
     stuck: whether `model.eval()` leaves the model itself in train mode; unreached: whether `model.train()` after it leaves every
     layer in eval mode. methods: where the model's class overrides them. meant: words in its class that randomness is meant.
     supervised: whether a loss compares the output with a target of the batch. shuffled: whether samples come in random order.
@@ -59,6 +60,7 @@ class Evaluation:
     seeds: float
     again: float
     further: float | None
+    exact: bool
     stuck: bool
     unreached: bool
     methods: Place
@@ -103,6 +105,8 @@ def evaluation(sandbox: Sandbox) -> Evaluation:
         further = None
         if again > 0:
             seed_everything(sandbox.seed)
+            sandbox.forward(batches.take(batch, torch.arange(batches.size(batch)).flip(0)))
+            seed_everything(sandbox.seed)
             further = distance(second, kept_output(sandbox.forward(batch).output))
         seed_everything(sandbox.seed + 1)
         other = kept_output(sandbox.forward(batch).output)
@@ -110,6 +114,7 @@ def evaluation(sandbox: Sandbox) -> Evaluation:
         seeds=distance(second, other),
         again=again,
         further=further,
+        exact=sandbox.device.type == "cpu",
         stuck=stuck,
         unreached=unreached,
         methods=_overridden(sandbox.model),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from nncheck.lab.training import trainable
 from nncheck.losses.call import KINDS
 from nncheck.observe.pretrained import FEWEST_BATCHES
 from nncheck.observe.randomness import DROPOUTS
-from nncheck.observe.source import layer_place
+from nncheck.observe.source import is_users, layer_place, located
 from nncheck.observe.watch import Call
 from nncheck.registry import probe
 from nncheck.verdict import Place
@@ -42,7 +43,7 @@ _SOFT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Momentum:
-    """A BatchNorm's momentum, where the user's code sets it."""
+    """The momentum of a BatchNorm that the user's own code makes."""
 
     layer: str
     value: float
@@ -101,7 +102,7 @@ def normalisation(sandbox: Sandbox) -> Normalisation:
             modules = (see_norm,) if small else ()
             sandbox.forward(batch, index=index, calls=(dropped,) if not index else (), modules=modules)
     return Normalisation(
-        momenta=_momenta(model, norms),
+        momenta=_momenta(sandbox, norms),
         planned=_planned(sandbox),
         epoch=_length(sandbox.setup.train_loader),
         drifting=drifting,
@@ -136,13 +137,26 @@ class _Dropped:
             self._held[id(call.result)] = (call.result, rate, place)
 
 
-def _momenta(model: nn.Module, norms: dict[str, _BatchNorm]) -> tuple[Momentum, ...]:
+def _momenta(sandbox: Sandbox, norms: dict[str, _BatchNorm]) -> tuple[Momentum, ...]:
     found = []
     for name, module in norms.items():
-        if isinstance(module.momentum, float) and module.track_running_stats:
-            place = layer_place(model, name)
+        if isinstance(module.momentum, float) and module.track_running_stats and _users_own(sandbox.model, name):
+            place = located(layer_place(sandbox.model, name), sandbox.setup.origins.get("model"))
             found.append(Momentum(layer=name, value=module.momentum, place=place))
     return tuple(found)
+
+
+def _users_own(model: nn.Module, name: str) -> bool:
+    """Whether a layer was put into the model by the user's code: no module around it is of a library other than torch."""
+    module: Any = model
+    for part in ["", *name.split(".")[:-1]]:
+        module = module._modules[part] if part else module
+        source = sys.modules.get(type(module).__module__)
+        if type(module).__module__.partition(".")[0] != "torch" and not is_users(
+            getattr(source, "__file__", None) or "<"
+        ):
+            return False
+    return True
 
 
 def _drifting(sandbox: Sandbox, norms: dict[str, _BatchNorm]) -> tuple[Place, ...]:

@@ -32,10 +32,9 @@ def rates(passes: Evaluation) -> Verdict | None:
 
 def momentum(norms: Normalisation) -> Verdict | None:
     """A BatchNorm momentum by which the statistics follow the last batch, or do not arrive within the run."""
-    own = [m for m in norms.momenta if m.place.file is not None]
-    fast = [m for m in own if m.value > FAST]
+    fast = [m for m in norms.momenta if m.value > FAST]
     steps = norms.planned if norms.planned is not None else (norms.epoch or 0)
-    slow = [m for m in own if 0 <= m.value < SLOW and steps * m.value < 1] if norms.epoch else []
+    slow = [m for m in norms.momenta if 0 <= m.value < SLOW and steps * m.value < 1] if norms.epoch else []
     found = fast or slow
     if not found:
         return None

@@ -224,8 +224,9 @@ def _noise(passes: Evaluation) -> Verdict | None:
 
 
 def _state(passes: Evaluation) -> Verdict | None:
-    """Kept between passes, and it matters: the second pass differs from the first, the third from the second."""
-    if passes.again <= EQUAL or not (passes.further or 0.0) > EQUAL or not passes.shuffled or passes.meant:
+    """Kept between passes, and it matters: what was passed before changes the output of a batch."""
+    same = 0.0 if passes.exact else EQUAL
+    if passes.again <= same or not (passes.further or 0.0) > same or not passes.shuffled or passes.meant:
         return None
     # A queue or memory bank is a buffer of which a pass writes a part; a statistic or a hidden state changes as a whole.
     kept = [item for item in passes.state if item.whole or not item.registered]
@@ -233,7 +234,7 @@ def _state(passes: Evaluation) -> Verdict | None:
         return None
     names = ", ".join(f"`{item.name}`" for item in kept[:3])
     return failed(
-        f"the same batch twice in eval mode gives outputs {passes.again:.2g} of their size apart, a third time "
+        f"the same batch twice in eval mode gives outputs {passes.again:.2g} of their size apart, and after another batch "
         f"{passes.further:.2g}; {names} changed in between",
         expected="the same output for the same input",
         summary=f"the model keeps state from one batch to the next ({names})",
