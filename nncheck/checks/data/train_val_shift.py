@@ -1,0 +1,238 @@
+"""Validation data are prepared differently from training data, or hold other labels.
+
+What it does
+    Puts the inputs of both loaders side by side: type, shape, range, mean and spread of every feature or channel. Compares the
+    labels, and fetches validation items twice under different seeds.
+Why it matters
+    A validation set that is not normalised like the training set makes a good network look bad, or a bad one good. One that is
+    augmented gives a noisy score; one that lacks classes says nothing about them.
+How to fix
+    Use the training set's mean and standard deviation for both. After `random_split` give the validation part its own transform
+    without random parts. Shuffle, or split by class (`train_test_split(..., stratify=y)`), before cutting off the validation part.
+Known limits
+    Small drifts, as between years, are left alone: half of all features must differ by more than half a standard deviation, beyond
+    chance. Training data drawn by weights, and class shares that differ, are told only. Tokens are not compared.
+Source
+    Sculley et al., "Hidden Technical Debt in Machine Learning Systems" (2015). Rabanser et al., "Failing Loudly" (2019).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from nncheck.probes.split_shift import SHOWN, Pair, Side, SplitShift
+from nncheck.registry import check
+from nncheck.verdict import Remedy, Stage, Table, Verdict, failed, passed, warned
+
+# A mean that lies this many training standard deviations off, or a spread of another size: two halves of one distribution do not
+# differ so. Weaker augmentation in validation narrows the spread by less.
+MEAN, RATIO = 0.5, 2.0
+# And beyond chance: this many standard errors, each sample counted as one observation however many pixels it has. Of 4,000
+# features, one is off by chance in fewer than 3 of 1,000 sets. The spread of heavy tails (kurtosis 10) has an error of 1.5 / sqrt(n).
+ERRORS, TAILS = 5.0, 1.5
+# Features that must differ, of those that vary: a time or a counter among the features drifts by itself.
+SHARE = 0.5
+LEAST = 20
+# A target: kept in other units, or sorted before the split. A trend moves its mean by less than two standard deviations.
+TARGET_MEAN, TARGET_RATIO = 2.0, 3.0
+# Of the training labels, this share belongs to classes of which the validation set has no sample at all; and the chance that it
+# has none, if it were drawn like them.
+MISSING, CHANCE = 0.25, 1e-6
+# Not normalised: within [0, 1] or [0, 255], while training values are centred.
+CENTRED = -0.3
+
+
+@check(stage=Stage.DATA)
+def train_val_shift(seen: SplitShift) -> Verdict:
+    """Judge types first, then scales, labels, and chance."""
+    measured = _measured(seen)
+    found = _types(seen) or _scales(seen) or _target(seen) or _labels(seen) or _chance(seen)
+    expected = "validation data prepared like the training data, without random parts"
+    details: dict[str, Any] = {
+        "numbers": {"items": float(seen.items), "items_that_change": float(seen.changed)},
+        "exhibits": tuple(_table(pair) for pair in seen.inputs if pair.train.kind == "float")[:2],
+    }
+    if found is None:
+        return passed(measured, expected=expected, **details)
+    status, said, summary, causes, remedy = found
+    return status(
+        f"{said}; {measured}", expected=expected, summary=summary, causes=causes, remedies=(remedy,), **details
+    )
+
+
+def _name(pair: Pair) -> str:
+    return "the input" if pair.name in ("", "[0]") else pair.name
+
+
+def _measured(seen: SplitShift) -> str:
+    parts = [
+        f"{_name(pair)} has mean {pair.train.mean:.3g} and spread {pair.train.std:.3g} in training, "
+        f"{pair.val.mean:.3g} and {pair.val.std:.3g} in validation"
+        for pair in seen.inputs[:3]
+        if pair.train.kind == "float" and pair.val.kind == "float"
+    ]
+    if seen.train_labels and seen.val_labels:
+        parts.append(f"{len(seen.train_labels)} classes in training, {len(seen.val_labels)} in validation")
+    if seen.items:
+        parts.append(f"{seen.changed} of {seen.items} validation items change when they are fetched again")
+    return "; ".join(parts) or "there is nothing to compare but the shapes"
+
+
+_Found = tuple[Callable[..., Verdict], str, str, tuple[str, ...], Remedy]
+_SAME = Remedy(
+    text="prepare both with the training set's numbers",
+    code="mean, std = x_train.mean(0), x_train.std(0); x_val = (x_val - mean) / std",
+)
+
+
+def _types(seen: SplitShift) -> _Found | None:
+    for pair in seen.inputs:
+        one, other = pair.train, pair.val
+        if one.dtype != other.dtype:
+            what = f"{one.dtype} in training and {other.dtype} in validation"
+        elif len(one.shape) == len(other.shape) == 1 and one.shape != other.shape and one.kind == "float":
+            what = f"{one.shape[0]} features in training and {other.shape[0]} in validation"
+        else:
+            continue
+        return (
+            warned,
+            f"{_name(pair)} has {what}",
+            f"validation inputs are of another type: {what}",
+            ("the two parts go through different transforms, or a conversion was forgotten in one",),
+            Remedy(text="use one function that prepares both"),
+        )
+    return None
+
+
+def _scales(seen: SplitShift) -> _Found | None:
+    for pair in seen.inputs:
+        one, other = pair.train, pair.val
+        if one.kind != "float" or other.kind != "float" or min(one.samples, other.samples) < LEAST:
+            continue
+        places = _places(pair)
+        off = [p for p in places if _differs(*p, one.samples, other.samples)]
+        if not places or len(off) < SHARE * len(places):
+            continue
+        raw = other.low >= 0 and (other.high <= 1 or (other.high <= 255 and other.high > 64)) and one.low < CENTRED
+        what = f"{len(off)} of {len(places)} {pair.what}" if pair.what else "all values together"
+        said = f"{what} differ by more than {MEAN} standard deviations in mean or {RATIO:g} times in spread"
+        name = "" if pair.name in ("", "[0]") else f" of {pair.name}"
+        summary = (
+            f"validation inputs are not normalised: they lie in {other.low:.3g} to {other.high:.3g}, "
+            f"training inputs in {one.low:.3g} to {one.high:.3g}"
+            if raw
+            else f"validation inputs{name} are scaled otherwise than training inputs: mean {other.mean:.3g} instead of "
+            f"{one.mean:.3g}, spread {other.std:.3g} instead of {one.std:.3g}"
+        )
+        causes = (
+            "normalisation was left out of the validation transform, or uses other numbers",
+            "the data were split along something that changes their distribution (time, source)",
+        )
+        return (failed if raw else warned), said, summary, causes, _SAME
+    return None
+
+
+def _places(pair: Pair) -> list[tuple[float, float, float, float]]:
+    """(mean, std) in training, (mean, std) in validation, of each feature that varies in training."""
+    one, other = pair.train, pair.val
+    if not pair.what:
+        return [(one.mean, one.std, other.mean, other.std)] if one.std > 0 else []
+    return [p for p in zip(one.means, one.stds, other.means, other.stds, strict=True) if p[1] > 0]
+
+
+def _differs(mean: float, std: float, val_mean: float, val_std: float, samples: int, val_samples: int) -> bool:
+    error = math.sqrt(1 / samples + 1 / val_samples)
+    apart = abs(val_mean - mean) / std
+    # A validation part that happens to be wider has a larger error of its own.
+    if apart > MEAN and apart > ERRORS * error * max(1.0, val_std / std):
+        return True
+    if not val_std > 0:  # a rare flag that no validation sample has
+        return False
+    ratio = abs(math.log(val_std / std))
+    return ratio > math.log(RATIO) and ratio > ERRORS * TAILS * error
+
+
+def _target(seen: SplitShift) -> _Found | None:
+    if seen.numbers is None:
+        return None
+    one, other = seen.numbers.train, seen.numbers.val
+    if min(one.samples, other.samples) < LEAST or not one.std > 0 or not other.std > 0:
+        return None
+    error = math.sqrt(1 / one.samples + 1 / other.samples)
+    apart, ratio = abs(other.mean - one.mean) / one.std, abs(math.log(other.std / one.std))
+    mean_off = apart > TARGET_MEAN and apart > ERRORS * error * max(1.0, other.std / one.std)
+    if not mean_off and not (ratio > math.log(TARGET_RATIO) and ratio > ERRORS * TAILS * error):
+        return None
+    return (
+        warned,
+        f"targets have mean {one.mean:.3g} and spread {one.std:.3g}, validation ones {other.mean:.3g} and {other.std:.3g}",
+        f"validation targets are on another scale: mean {other.mean:.3g} instead of {one.mean:.3g}, spread {other.std:.3g} "
+        f"instead of {one.std:.3g}",
+        ("only the training targets were standardised", "the data were sorted by target before the split"),
+        Remedy(text="standardise both with the training targets' mean and spread; shuffle before splitting"),
+    )
+
+
+def _labels(seen: SplitShift) -> _Found | None:
+    train, val = dict(seen.train_labels), dict(seen.val_labels)
+    total, asked = sum(train.values()), sum(val.values())
+    common = set(train) & set(val)
+    # Sets without a common class are meant: retrieval and few-shot learning are validated so.
+    if not common or asked < LEAST or seen.weighted:
+        return None
+    missing = sum(count for label, count in train.items() if label not in val) / total
+    unknown = sum(count for label, count in val.items() if label not in train) / asked
+    if missing > MISSING and (1 - missing) ** asked < CHANCE:
+        lacks = sorted(set(train) - set(val))
+        said = f"{missing:.0%} of the training samples belong to {len(lacks)} classes of which validation has none"
+        summary = f"the validation set lacks {len(lacks)} of {len(train)} classes ({_few(lacks)})"
+    elif unknown > MISSING and (1 - unknown) ** total < CHANCE:
+        lacks = sorted(set(val) - set(train))
+        said = f"{unknown:.0%} of the validation samples belong to {len(lacks)} classes of which training has none"
+        summary = f"the training set lacks {len(lacks)} of the {len(val)} classes of the validation set ({_few(lacks)})"
+    else:
+        return None
+    return (
+        warned,
+        said,
+        summary,
+        ("the data were sorted by class when the last part was cut off for validation",),
+        Remedy(text="shuffle, or split by class", code="train_test_split(x, y, stratify=y)"),
+    )
+
+
+def _few(labels: list[float]) -> str:
+    return ", ".join(f"{label:g}" for label in labels[:5]) + (", ..." if len(labels) > 5 else "")
+
+
+def _chance(seen: SplitShift) -> _Found | None:
+    if not seen.labels_kept or not seen.changed or seen.items < 2:
+        return None
+    shared = "`random_split` gives both parts one data set, and with it one transform" if seen.same_data else ""
+    return (
+        warned,
+        "the labels stay, the inputs are drawn anew",
+        f"validation items are augmented: {seen.changed} of {seen.items} come out differently each time they are read",
+        (shared or "the validation transform has random parts (crops, flips, noise)",),
+        Remedy(
+            text="give the validation part a data set of its own, with a transform that has no random parts",
+            code="val_set = Subset(MyData(transform=plain), val_set.indices)",
+        ),
+    )
+
+
+def _table(pair: Pair) -> Table:
+    def row(name: str, one: tuple[float, float], other: tuple[float, float]) -> tuple[str, ...]:
+        return (name, *(f"{value:.3g}" for value in (*one, *other)))
+
+    def whole(side: Side) -> tuple[float, float]:
+        return side.mean, side.std
+
+    rows = [row("all", whole(pair.train), whole(pair.val))]
+    for index, (mean, std, val_mean, val_std) in enumerate(_places(pair)[:SHOWN] if pair.what else ()):
+        rows.append(row(f"{pair.what[:-1]} {index}", (mean, std), (val_mean, val_std)))
+    return Table(
+        title=f"{_name(pair)} in training and validation",
+        columns=("", "mean", "spread", "validation mean", "validation spread"),
+        rows=tuple(rows),
+    )
