@@ -3,7 +3,7 @@
 Each is used as its README recommends, on the set-up's own model, first batch, loss and optimizer. What it needs told is told
 in its favour: a set-up with a training step is given to it as one function, and a message that it cannot work with a set-up
 counts neither as a find nor as an accusation. A find: it fails on the faulty twin in a way in which it does not fail on the
-other. Needs the packages of the extra `compare`, and tests/corpus/score.json of `make score`, to which it adds its rows.
+other. Needs the packages of the extra `compare`; adds its rows to tests/corpus/score.json and the table in README.md.
 """
 
 from __future__ import annotations
@@ -187,6 +187,8 @@ def pytest_torch_says(make: Any, job: Job) -> Outcome:
     import pytest_torch as pt
     import torch
 
+    from nncheck.lab.objective import call_step
+
     begun = time.monotonic()
     p = parts(make())
     setup, model = p.setup, p.setup.model
@@ -207,13 +209,11 @@ def pytest_torch_says(make: Any, job: Job) -> Outcome:
 
     def step(training: Any, batch: Any) -> Any:
         fresh = state["step"]
-        if fresh.setup.train_step is not None and fresh.setup.loss_fn is not None:
-            wanted = fresh.setup.train_step.__code__.co_argcount
-            arguments = (training.model, batch, training.step_index)
-            return fresh.setup.train_step(*(arguments[:wanted] if wanted > 1 else (batch,)))
-        training.optimizers[
-            "optimizer" if "optimizer" in training.optimizers else next(iter(training.optimizers))
-        ].zero_grad()
+        if fresh.setup.train_step is not None:
+            step = fresh.setup.train_step
+            return call_step(step, training.model, batch, training.step_index, parts=fresh.setup)
+        for optimizer in training.optimizers.values():
+            optimizer.zero_grad()
         inputs, target = _split(batch)
         loss = fresh.loss(training.model, inputs, target)
         loss.backward()
@@ -317,23 +317,6 @@ def rate(twins: Any, sounds: Any, outcomes: Mapping[Job, Outcome]) -> dict[str, 
     }
 
 
-def ours(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """nncheck's own row, by the same rule, from what `make score` kept."""
-    halves = kept["halves"].values()
-    sums = {
-        key: sum(h[key] for h in halves) for key in ("faults", "any_fail", "healthy", "false_fails", "could_not_tell")
-    }
-    return {
-        "faults": sums["faults"],
-        "hits": sums["any_fail"],
-        "healthy": sums["healthy"],
-        "false_fails": sums["false_fails"],
-        "could_not_run": sums["could_not_tell"],
-        "steps_median": kept["cost"]["steps_median"],
-        "steps_max": kept["cost"]["steps_max"],
-    }
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pattern", nargs="?", default="", help="part of a set-up's name or domain")
@@ -360,13 +343,7 @@ def main() -> int:
         rows[tool] = rate(twins, sounds, outcomes)
         print(tool, json.dumps(rows[tool]), flush=True)
     if not word:
-        kept = json.loads(score.SCORE.read_text(encoding="utf-8"))
-        kept["tools"] = {
-            "nncheck": ours(kept),
-            **{k: v for k, v in kept.get("tools", {}).items() if k in TOOLS},
-            **rows,
-        }
-        score.keep(kept)
+        score.keep({"tools": rows})
     return 0
 
 
