@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -19,6 +18,7 @@ import typer
 import typer.core
 
 from nncheck.errors import TargetError, UsageError
+from nncheck.options import Device, DeviceChoice, FailOnChoice, JsonFile, NoReport, ReportFile, Seed
 from nncheck.target.names import FLAGS
 
 if TYPE_CHECKING:
@@ -30,26 +30,10 @@ CAPTURE = (
     "writes a start, `nncheck run FILE` checks it"
 )
 DEFAULT_REPORT = Path("nncheck-report.html")
+RACE_REPORT = Path("nncheck-race.html")
 SCRIPT_ARGUMENTS = "nncheck.script_arguments"
 
 _supervised = False
-
-
-class FailOnChoice(StrEnum):
-    """What `--fail-on` takes."""
-
-    FAIL = "fail"
-    WARN = "warn"
-    NEVER = "never"
-
-
-class DeviceChoice(StrEnum):
-    """What `--device` takes."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    MPS = "mps"
 
 
 class _RunCommand(typer.core.TyperCommand):
@@ -100,11 +84,9 @@ def run(
     ],
     select: Annotated[list[str], typer.Option("--select", metavar="ID,...", help="Only these checks or stages.")] = [],  # noqa: B006  # typer reads the default and never changes it
     ignore: Annotated[list[str], typer.Option("--ignore", metavar="ID,...", help="Not these checks or stages.")] = [],  # noqa: B006
-    report: Annotated[Path, typer.Option("--report", metavar="FILE.html", help="The HTML report.")] = DEFAULT_REPORT,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no HTML report.")] = False,
-    json: Annotated[
-        str | None, typer.Option("--json", metavar="FILE", help="The result as JSON; - is standard output.")
-    ] = None,
+    report: ReportFile = DEFAULT_REPORT,
+    no_report: NoReport = False,
+    json: JsonFile = None,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="The result as JUnit XML.")] = None,
     sarif: Annotated[Path | None, typer.Option("--sarif", metavar="FILE", help="The findings as SARIF 2.1.0.")] = None,
     markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="The result as Markdown.")] = None,
@@ -112,10 +94,8 @@ def run(
         Path | None, typer.Option("--save-plots", metavar="DIR", help="Every picture as PNG and PDF.")
     ] = None,
     fail_on: Annotated[FailOnChoice, typer.Option("--fail-on", help="What makes the exit code 1.")] = FailOnChoice.FAIL,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every random number.")] = 0,
-    device: Annotated[
-        DeviceChoice, typer.Option("--device", help="auto: where the file puts the model.")
-    ] = DeviceChoice.AUTO,
+    seed: Seed = 0,
+    device: Device = DeviceChoice.AUTO,
     budget: Annotated[
         float, typer.Option("--budget", metavar="SECONDS", help="Time for the whole run; checks left then are skipped.")
     ] = 600.0,
@@ -181,6 +161,39 @@ def run(
         _stop(str(error))
 
 
+@app.command()
+def race(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="As for `nncheck run`.")],
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Updates of each run.")] = 100,
+    report: ReportFile = RACE_REPORT,
+    no_report: NoReport = False,
+    json: JsonFile = None,
+    seed: Seed = 0,
+    device: Device = DeviceChoice.AUTO,
+    budget: Annotated[float, typer.Option("--budget", metavar="SECONDS", help="Time for the whole race.")] = 300.0,
+) -> None:
+    """Race the classic optimizers on your own task. A short race favours those that start fast."""
+    from nncheck.process import racing, session
+
+    if budget <= 0 or steps < 2:
+        _stop(f"--budget {budget:g} --steps {steps}: a time above 0 s and at least two updates are needed")
+    options = session.Options(
+        targets=(target,),
+        selected=frozenset(),
+        report=None if no_report else report.absolute(),
+        json="-" if json == "-" else _absolute(json),
+        fail_on="never",
+        seed=seed,
+        device=device.value,
+        budget=budget,
+        command=shlex.join(["nncheck", *sys.argv[1:]]) if _supervised else "nncheck race",
+    )
+    try:
+        raise typer.Exit(racing.run(target, options, steps=steps, descriptors=_supervised))
+    except (UsageError, TargetError) as error:
+        _stop(_told(error))
+
+
 @app.command("list")
 def list_checks() -> None:
     """List every check with its stage."""
@@ -200,7 +213,8 @@ def list_checks() -> None:
 def checklist(
     target: Annotated[str, typer.Argument(metavar="[TARGET]", help="Whose nncheck.toml holds the ticks.")] = ".",
     result: Annotated[
-        Path | None, typer.Option("--result", metavar="RESULT.json", help="A run's result: its checks tick their items.")
+        Path | None,
+        typer.Option("--result", metavar="RESULT.json", help="A run's result: its checks tick their items."),
     ] = None,
 ) -> None:
     """Print the whole recipe, ticked: by the checks of a run, and by you in nncheck.toml."""
