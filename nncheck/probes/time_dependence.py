@@ -84,7 +84,8 @@ def time_dependence(sandbox: Sandbox) -> TimeDependence:
     base = _pass(sandbox, batch)
     assert base.outcome is not None
     calls = losses_of(base, batch)
-    sequences = [a for a in base.arguments if a.tensor.ndim >= 2 and max(a.tensor.shape[:3]) >= SHORTEST]
+    size = batches.size(batch)
+    sequences = [a for a in base.arguments if _may_have_time(a.tensor, size)]
     if not sequences or not calls:
         raise CannotMeasure(
             "the model is given no sequence" if not sequences else "what is predicted cannot be told from the loss"
@@ -107,6 +108,11 @@ def time_dependence(sandbox: Sandbox) -> TimeDependence:
         followed=tuple(followed),
         window=window,
     )
+
+
+def _may_have_time(tensor: Tensor, samples: int) -> bool:
+    """Whether an argument has an axis besides the batch's that is long enough to be time."""
+    return tensor.ndim >= 2 and any(n >= SHORTEST and (d > 0 or n != samples) for d, n in enumerate(tensor.shape[:3]))
 
 
 def _few(calls: tuple[LossCall, ...], pairs: list[tuple[LossCall, Lag]]) -> list[tuple[int, tuple[LossCall, Lag]]]:
