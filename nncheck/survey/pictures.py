@@ -87,4 +87,5 @@ def _straight(x: Tensor) -> float:
     first = x[..., 1:] - x[..., :-1]
     second = (first[..., 1:] - first[..., :-1]).abs().mean((0, 1, 2))
     slope = 0.5 * (first[..., 1:].abs() + first[..., :-1].abs()).mean((0, 1, 2))
-    return float(((second < STRAIGHT * slope) & (slope > 0)).double().mean())
+    some = slope > 0  # beyond the outermost pixels an enlarged image is constant
+    return float((second[some] < STRAIGHT * slope[some]).double().mean()) if bool(some.any()) else 0.0
