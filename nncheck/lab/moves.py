@@ -22,7 +22,7 @@ class Moves:
 
     rate, decay, group: of its optimizer group at the rate meant. ratio: median of |update| / |weight| over the updates counted;
     None if none was. gradient: median gradient norm. start, end: the norm of the tensor. embedding: a table of which an update
-    touches some rows only.
+    touches some rows only. eps: what the optimizer adds to the gradient's size before dividing by it (Adam); 0 if not.
     """
 
     name: str
@@ -35,6 +35,14 @@ class Moves:
     start: float
     end: float
     embedding: bool
+    eps: float = 0.0
+
+    @property
+    def of_rate(self) -> float | None:
+        """Length of an update for each of its numbers, as a part of the rate: 0.1 to 1 for Adam under a small eps."""
+        if self.ratio is None or not self.rate or not self.size:
+            return None
+        return self.ratio * self.start / math.sqrt(self.size) / self.rate
 
     @property
     def size(self) -> int:
@@ -74,7 +82,8 @@ class Mover:
             if isinstance(module, (nn.Embedding, nn.EmbeddingBag))
         }
         self._groups = [
-            (float(group.get("lr", 0.0)), float(group.get("weight_decay") or 0.0)) for group in optimizer.param_groups
+            (float(group.get("lr", 0.0)), float(group.get("weight_decay") or 0.0), _eps(group))
+            for group in optimizer.param_groups
         ]
         self._start = _sizes(self._tensors)
         self._ratios: list[list[float]] = []
@@ -143,6 +152,7 @@ class Mover:
                     start=self._start[row],
                     end=end[row],
                     embedding=id(tensor) in self._tables,
+                    eps=self._groups[group][2],
                 )
             )
         return tuple(found)
@@ -151,6 +161,11 @@ class Mover:
         seed_everything(self._sandbox.seed + 1 + index)  # as `train` does: the same dropout masks
         outcome: Outcome = self._sandbox.forward(batch, index=index)
         return float(outcome.loss.detach())
+
+
+def _eps(group: dict[str, Any]) -> float:
+    eps = group.get("eps")
+    return float(eps) if isinstance(eps, (int, float)) else 0.0
 
 
 def _rows(sandbox: Sandbox, optimizer: torch.optim.Optimizer) -> list[tuple[str, Tensor, int]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 from nncheck.errors import TargetError
@@ -23,6 +24,8 @@ from nncheck.registry import probe
 SURE = 3.0
 # A fall, however certain, of less than this part of the loss: 60,000 updates for all of it. (Adam at 1e-6, where 1e-3 suits: 7e-4.)
 CRAWL = 1e-3
+# Adam's updates have 0.1 to 1 of the rate for each number. An eps of this size under which they have less outweighs the gradient.
+EPS, SWALLOWED = 1e-4, 0.1
 # Answers that differ between samples by less than this part of what they did, or could. In 236 sound set-ups the spread
 # never ends below 0.32 of its largest (most grow).
 COLLAPSED = 0.05
@@ -30,15 +33,18 @@ COLLAPSED = 0.05
 RATES = (1e-3, 3e-4)
 
 
+Kind = Literal["adam", "clipped", "no decay", "small eps"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """One run. kind: "adam" (a known-good optimizer), "clipped" or "no decay" (the user's, with that one change).
+    """One run. kind: "adam" (a known-good optimizer); else the user's, with that one change.
 
     before, after: on the samples of `Rehearsal.seen`. first, last: the answers to the rehearsal's fixed batch; None where they
     cannot be looked at.
     """
 
-    kind: Literal["adam", "clipped", "no decay"]
+    kind: Kind
     optimizer: str
     losses: tuple[float, ...]
     before: Level | None
@@ -80,7 +86,13 @@ def doubt(run: Rehearsal) -> str:
     known = run.wanted is not None and run.wanted.spread is not None
     if known and collapsed(run.looks):
         return "collapsed"
-    return ""
+    return "large eps" if swallowed(run) else ""
+
+
+def swallowed(run: Rehearsal) -> bool:
+    """Whether Adam's eps is so large beside the gradients that the updates no longer have the size of the rate."""
+    parts = [m.of_rate for m in run.moves if m.matrix and m.eps >= EPS and m.gradient > 0 and m.of_rate is not None]
+    return "Adam" in run.optimizer and bool(parts) and median(p for p in parts if p is not None) < SWALLOWED
 
 
 def collapsed(looks: tuple[Look, ...]) -> bool:
@@ -91,7 +103,7 @@ def collapsed(looks: tuple[Look, ...]) -> bool:
 
 @probe
 def controls(sandbox: Sandbox, run: Rehearsal) -> Controls:
-    """Clipped gradients after a divergence, no decay where there is one, then Adam until one of them learns."""
+    """Clipped gradients after a divergence, no decay or a usual eps where they are in doubt, then Adam until one run learns."""
     why = doubt(run)
     if not why:
         return Controls(doubt="", runs=())
@@ -101,20 +113,25 @@ def controls(sandbox: Sandbox, run: Rehearsal) -> Controls:
         runs.append(_run(sandbox, plan, "clipped", 0.0))
     elif any(moves.decay > 0 for moves in run.moves):
         runs.append(_run(sandbox, plan, "no decay", 0.0))
-    for rate in RATES:
+    if swallowed(run):
+        runs.append(_run(sandbox, plan, "small eps", 0.0))
+    for rate in RATES if why != "large eps" else ():
         runs.append(_run(sandbox, plan, "adam", rate))
         if runs[-1].fall[1] >= SURE:
             break
     return Controls(doubt=why, runs=tuple(runs))
 
 
-def _run(sandbox: Sandbox, plan: Course, kind: Literal["adam", "clipped", "no decay"], rate: float) -> Control:
+def _run(sandbox: Sandbox, plan: Course, kind: Kind, rate: float) -> Control:
     with sandbox.trial():
         ramp = 0
         if kind == "adam":
             optimizer = control_optimizer(sandbox, rate)
         else:
             optimizer, ramp = users_optimizer(sandbox, decay=kind != "no decay")
+        if kind == "small eps":
+            for group in optimizer.param_groups:
+                group["eps"] = 1e-8
         before = level_if_possible(sandbox, plan.seen)
         looker = Looker(sandbox, (plan.fresh or plan.seen)[0])
         looker.look(0)
@@ -128,7 +145,12 @@ def _run(sandbox: Sandbox, plan: Course, kind: Literal["adam", "clipped", "no de
         after = level_if_possible(sandbox, plan.seen)
         looker.look(len(losses))
         name = named_optimizer(optimizer)
-        changed = {"adam": "", "clipped": f", gradient clipped to {CLIP}", "no decay": ", without weight decay"}
+        changed = {
+            "adam": "",
+            "clipped": f", gradient clipped to {CLIP}",
+            "no decay": ", without weight decay",
+            "small eps": ", eps=1e-08",
+        }
         return Control(
             kind=kind,
             optimizer=name + changed[kind],

@@ -204,3 +204,9 @@ def test_a_heavy_decay_is_tried_on_one_batch(kind: Any, decay: float, coupled: b
     found = Evidence(_sandbox(lambda p: kind(p, lr=1e-3, weight_decay=decay))).get(DecayRun)
     assert (found.coupled, bool(found.optimizer)) == (coupled, asked)
     assert (found.share > found.without + 0.5) == harm
+
+
+def test_an_eps_as_large_as_the_gradients_is_tried_at_its_usual_size() -> None:
+    found = Evidence(_sandbox(lambda p: torch.optim.Adam(p, lr=1e-3, eps=1.0))).get(Controls)
+    assert (found.doubt, [run.kind for run in found.runs]) == ("large eps", ["small eps"])
+    assert Evidence(_sandbox(lambda p: torch.optim.Adam(p, lr=1e-3, eps=1e-4))).get(Controls).runs == ()

@@ -21,7 +21,7 @@ Source
 import math
 from typing import Any
 
-from nncheck.probes.controls import Control, Controls, ahead
+from nncheck.probes.controls import SURE as FALLS, Control, Controls, ahead
 from nncheck.probes.decay_run import DecayRun
 from nncheck.probes.overfit import OverfitBatch
 from nncheck.probes.rehearsal import Rehearsal
@@ -203,8 +203,9 @@ def _better(run: Rehearsal, control: Control, worth: float) -> bool:
     """Whether a control falls for certain, by as much as is worth naming, and the rehearsal does not come near it."""
     gain, t = control.fall
     mine = run.seen.fall[0] if math.isfinite(run.seen.fall[0]) else -math.inf
-    lead = SURE if run.diverged else ahead(run, control)[1]
-    return t >= SURE and lead >= SURE and gain > worth and mine < SHARE * gain
+    if run.diverged:  # what explodes need not be compared with: it is enough that a control does not
+        return t >= FALLS and gain > 0
+    return t >= SURE and ahead(run, control)[1] >= SURE and gain > worth and mine < SHARE * gain
 
 
 def _room(run: Rehearsal, batch: OverfitBatch) -> float:

@@ -19,7 +19,7 @@ Source
 from statistics import median
 from typing import Any
 
-from nncheck.probes.controls import Controls
+from nncheck.probes.controls import Control, Controls, ahead
 from nncheck.probes.overfit import OverfitBatch
 from nncheck.probes.rehearsal import Moves, Rehearsal
 from nncheck.registry import check
@@ -34,8 +34,8 @@ LARGE, WHOLE = 0.3, 1.0
 # A group at less than 1e-5 of the largest rate: layer-wise rates (2.6 for each of twelve layers, as in ULMFiT) stay above that.
 # Its updates are then below float32's resolution (6e-8) while the others are not small.
 APART, LOST = 1e-5, 6e-8
-# A control falls for certain.
-SURE = 6.0
+# A control falls and is ahead for certain. With a usual eps the loss falls at least four times as far.
+SURE, FARTHER = 6.0, 4.0
 BARS = 40
 
 
@@ -88,14 +88,33 @@ def update_ratio(run: Rehearsal, controls: Controls, batch: OverfitBatch) -> Ver
         return (failed if middle > WHOLE and risen else warned)(
             f"{measured}; the loss does not fall",
             expected=f"about 1e-3, not above {LARGE:g}",
-            summary=f"each update of {run.optimizer} changes the weights by {middle:.0%} of their size",
+            summary=f"each update of {run.optimizer} is {middle:.2g} times as large as the weights",
             places=place,
             causes=("the learning rate is far too large", "the loss is scaled up, or a sum over the batch"),
             remedies=(Remedy(text="divide the learning rate by 10 until the loss falls"),),
             follows=("learning-rate", "loss-decreases", "overfit-batch", "lr-schedule"),
             **details,
         )
+    usual = controls.of("small eps")
+    if usual is not None and _farther(run, usual):
+        part = median(row.of_rate or 0.0 for row in rows)
+        eps = max(row.eps for row in rows)
+        return warned(
+            f"{measured}: {part:.1g} of the rate for each number, where Adam's are 0.1 to 1; {usual.optimizer} lowers the "
+            f"loss on the same batches by {usual.fall[0]:.3g} instead of {run.seen.fall[0]:.3g}",
+            expected="updates of about the size of the rate",
+            summary=f"eps={eps:g} outweighs the gradients: {run.optimizer} makes updates of {part:.1g} of its rate",
+            places=place,
+            causes=("eps and lr were exchanged, or eps was meant for another optimizer",),
+            remedies=(Remedy(text="take the default eps", code="eps=1e-8"),),
+            **details,
+        )
     return _groups(run, rows, middle, place, measured, details)
+
+
+def _farther(run: Rehearsal, control: Control) -> bool:
+    gain, t = control.fall
+    return t > SURE and ahead(run, control)[1] > SURE and gain > FARTHER * max(run.seen.fall[0], 0.0)
 
 
 def _groups(

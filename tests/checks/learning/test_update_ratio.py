@@ -95,3 +95,15 @@ def test_what_is_no_weight_matrix_or_never_moves_is_left_out() -> None:
     assert update_ratio(rehearsal(moves=(*rows, moves())), NO_DOUBT, overfit()).status is Status.PASS
     assert update_ratio(rehearsal(moves=()), NO_DOUBT, overfit()).status is Status.SKIP
     assert _judge(1e-3, seen=levels(2.3, math.nan)).status is Status.PASS
+
+
+def test_an_eps_that_outweighs_the_gradients() -> None:
+    usual = dataclasses.replace(ADAM, kind="small eps", optimizer="Adam(lr=0.001), eps=1e-08")
+    controls = Controls(doubt="large eps", runs=(usual,))
+    rows = (moves(ratio=1e-4, eps=1.0),)
+    verdict = update_ratio(rehearsal(moves=rows, seen=levels(2.3, 2.2)), controls, overfit())
+    assert verdict.status is Status.WARN
+    assert verdict.remedies[0].code == "eps=1e-8"
+    assert rows[0].of_rate == pytest.approx(1e-4 * 4.0 / 64 / 1e-3)
+    slower = update_ratio(rehearsal(moves=rows, seen=levels(2.3, 1.9)), controls, overfit())
+    assert slower.status is Status.PASS
