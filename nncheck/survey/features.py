@@ -35,7 +35,7 @@ class InputStatistics:
     if more than 1024. most_common, most_common_share: of the values, where distinct ones are few.
     axes: (axis of the batch tensor, spread per position), for axes that keep their length; a tabular input's features are axis 1.
     constant: samples all of whose values are equal (samples with one value are not counted), images by channel; the first of them,
-    by position in the pass, and their mean values.
+    by position in the pass, their mean values, and their labels where each sample has one.
     """
 
     name: str
@@ -59,6 +59,7 @@ class InputStatistics:
     constant: int
     constant_at: tuple[int, ...]
     constant_values: tuple[float, ...]
+    constant_labels: tuple[float, ...]
 
 
 class Features:
@@ -68,10 +69,11 @@ class Features:
         self._tensors: dict[str, _One] = {}
 
     def add(self, index: int, seen: SeenBatch) -> None:
+        labels = next((part.rows for part in seen.targets if part.rows.numel() == seen.size), None)
         for part in seen.inputs:
             if part.rows.is_complex():
                 part = Part(name=part.name, rows=torch.view_as_real(part.rows.resolve_conj()))
-            self._tensors.setdefault(part.name, _One(part)).add(part.rows, seen.begin)
+            self._tensors.setdefault(part.name, _One(part)).add(part.rows, seen.begin, labels)
 
     def result(self) -> tuple[InputStatistics, ...]:
         return tuple(one.result() for one in self._tensors.values())
@@ -94,10 +96,11 @@ class _One:
         self._counts: Counter[float] | None = Counter()
         self._constant = 0
         self._constant_at: list[tuple[int, float]] = []
+        self._constant_labels: list[float] = []
 
-    def add(self, rows: Tensor, begin: int) -> None:
+    def add(self, rows: Tensor, begin: int, labels: Tensor | None) -> None:
         self._samples += rows.size(0)
-        self._flat(rows, begin)
+        self._flat(rows, begin, labels)
         per_sample = max(1, rows.numel() // max(1, rows.size(0)))
         rows = rows[: max(1, MOST_VALUES // per_sample)]
         if self._held and self._held[0].shape[1:] != rows.shape[1:]:
@@ -108,7 +111,7 @@ class _One:
         if self._held_values >= CHUNK:
             self._flush()
 
-    def _flat(self, rows: Tensor, begin: int) -> None:
+    def _flat(self, rows: Tensor, begin: int, labels: Tensor | None) -> None:
         """Constant samples, images by channel: a black one is not one value any more once its channels were standardised."""
         if rows[0:1].numel() < 2:
             return
@@ -121,6 +124,8 @@ class _One:
         self._constant += same.numel()
         for i in same[: NAMED - len(self._constant_at)].tolist():
             self._constant_at.append((begin + i, float(low[i].double().mean())))
+            if labels is not None:
+                self._constant_labels.append(float(labels.flatten()[i]))
 
     def _flush(self) -> None:
         if not self._held:
@@ -176,6 +181,7 @@ class _One:
             constant=self._constant,
             constant_at=tuple(at for at, _ in self._constant_at),
             constant_values=tuple(value for _, value in self._constant_at),
+            constant_labels=tuple(self._constant_labels),
         )
 
 

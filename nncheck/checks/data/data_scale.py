@@ -37,6 +37,8 @@ from nncheck.verdict import Exhibit, Remedy, Stage, Verdict, passed, skipped, wa
 JUDGED = ("linear", "conv", "recurrent")
 # Blank samples: more than a thousandth, and more than one; where most are blank, they are meant to be (masks, conditions).
 BLANK, MOSTLY = 0.001, 0.5
+# So many blank samples with one label between them are no accident but a class.
+CLASS = 4
 # A sample of fewer values may well be constant.
 BLANK_VALUES = 64
 
@@ -104,6 +106,8 @@ def _blank(one: InputStatistics, words: str) -> Verdict | None:
         return None
     if one.constant < 2 or not BLANK < share < MOSTLY or len(set(one.constant_values)) > 1:
         return None
+    if len(one.constant_labels) >= CLASS and len(set(one.constant_labels)) == 1:
+        return None  # silence, an empty slice: a class of its own
     at = ", ".join(map(str, one.constant_at))
     return warned(
         f"{one.constant} of {one.samples} samples of `{one.name or 'the input'}` hold nothing but {one.constant_values[0]:g} "

@@ -131,6 +131,7 @@ def inputs(**changed: Any) -> InputStatistics:
         constant=0,
         constant_at=(),
         constant_values=(),
+        constant_labels=(),
     )
     return dataclasses.replace(sound, **changed)
 

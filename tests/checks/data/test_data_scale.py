@@ -125,6 +125,10 @@ def test_a_trained_network_knows_the_scale_of_its_input() -> None:
         # Half of the set and more, values that differ, and masks: meant to be.
         ({"constant": 600, "constant_values": (0.0, 0.0)}, PASS),
         ({"constant": 5, "constant_values": (0.0, 0.3)}, PASS),
+        ({"constant": 5, "constant_values": (0.0, 0.0), "constant_labels": (3.0, 1.0, 3.0, 2.0)}, WARN),
+        ({"constant": 5, "constant_values": (0.0, 0.0), "constant_labels": (3.0, 3.0, 3.0)}, WARN),
+        # Silence as a class of its own.
+        ({"constant": 5, "constant_values": (0.0, 0.0), "constant_labels": (3.0, 3.0, 3.0, 3.0)}, PASS),
         ({"constant": 5, "constant_values": (1.0, 1.0), "distinct": 2}, PASS),
         ({"constant": 5, "constant_values": (0.0, 0.0), "shape": (8,)}, PASS),
     ],
