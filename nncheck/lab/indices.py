@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset
 
 # A longer epoch is followed this far.
 MOST_INDICES = 1_000_000
@@ -46,7 +46,14 @@ def drawn_indices(loader: Any) -> Drawn | None:
 
 
 def stores_items(data: Any) -> bool:
-    """Whether a data set, or one inside of it, holds an array, list or table with an entry for each item."""
+    """Whether a data set holds an array, list or table with an entry for each item; if it joins several, whether all of them do.
+
+    One that is joined to itself makes a longer epoch or a heavier part on purpose, unless it is there just twice beside others.
+    """
+    if isinstance(data, ConcatDataset):
+        parts = [id(part) for part in data.datasets]
+        times = {parts.count(part) for part in parts}
+        return times in ({1}, {1, 2}) and all(stores_items(part) for part in data.datasets)
     try:
         length = len(data)
     except TypeError:

@@ -13,12 +13,14 @@ from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
 from nncheck.errors import OutOfTime
 from nncheck.lab import fingerprint
+from nncheck.lab.chance import SeedWatch, watch_seeding
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import RandomState, seed_everything
 from nncheck.lab.workers import in_process
 from nncheck.probes.training_data import TrainingData
 from nncheck.registry import probe
 from nncheck.survey.data_state import DataState
+from nncheck.verdict import Place
 
 # So many samples of the pass are looked at, and so often are their labels shuffled.
 SAMPLES, SHUFFLES = 50_000, 40
@@ -41,7 +43,8 @@ class BatchOrder:
     runs: stretches of one label; rising: the larger share of neighbours in ascending or in descending order.
     overlap: share of neighbours whose inputs share a block of steps, as windows of one series do.
     same_order: whether a second epoch has the same order, None if not known. indexed: whether the loader draws indices of a data
-    set. drawn_by: the sampler. shares: labels by batch, for the picture.
+    set. drawn_by: the sampler. reseeded: where an own sampler without `set_epoch` seeds its order with a number, each epoch anew.
+    shares: labels by batch, for the picture.
     """
 
     kind: str = ""
@@ -59,6 +62,7 @@ class BatchOrder:
     same_order: bool | None = None
     indexed: bool = False
     drawn_by: str = ""
+    reseeded: Place | None = None
     shares: tuple[tuple[float, ...], ...] = ()
 
 
@@ -81,6 +85,7 @@ def batch_order(sandbox: Sandbox, data: TrainingData) -> BatchOrder:
         "indexed": indexed,
         "drawn_by": drawn_by,
     }
+    plain["same_order"], plain["reseeded"] = _same_order(sandbox, loader)
     if len(marks.label) != marks.count or marks.count < 8:
         return BatchOrder(**plain)
     label = torch.frombuffer(marks.label, dtype=torch.float64)[:SAMPLES].clone()
@@ -112,7 +117,6 @@ def batch_order(sandbox: Sandbox, data: TrainingData) -> BatchOrder:
         runs=1 + int((steps != 0).sum()),
         rising=max(float((steps >= 0).double().mean()), float((steps <= 0).double().mean())),
         overlap=float((blocks[1:] == blocks[:-1]).double().mean()) if len(blocks) > 1 else 0.0,
-        same_order=_same_order(sandbox, loader),
         shares=_shares(codes, member, classes) if is_class else (),
     )
 
@@ -151,29 +155,37 @@ def _shares(codes: Tensor, member: Tensor, classes: int) -> tuple[tuple[float, .
     return tuple(tuple(round(v, 3) for v in row) for row in table.tolist())
 
 
-def _same_order(sandbox: Sandbox, loader: Any) -> bool | None:
-    """Whether the next epoch begins with the same samples in the same order under another state of every generator."""
+def _same_order(sandbox: Sandbox, loader: Any) -> tuple[bool | None, Place | None]:
+    """Whether the next epoch begins with the same samples in the same order under another state of every generator; and where
+    a sampler of the user's seeds that order, if it is no plain counting."""
     # With a batch sampler of the user's, the loader has a sequential one that is not used; its batch size is None then.
     if isinstance(loader, DataLoader) and loader.batch_size and isinstance(loader.sampler, SequentialSampler):
-        return True
+        return True, None
     if hasattr(loader, "__next__"):
-        return None
+        return None, None
     world, state = RandomState(), DataState(loader)
+    watch = SeedWatch()
     try:
         orders = []
         for epoch in range(2):
             seed_everything(sandbox.seed + 1 + epoch)
-            orders.append(list(_beginning(loader)))
+            with watch_seeding(watch):
+                orders.append(list(_beginning(loader)))
             sandbox.check_time()
-        return None if not orders[0] else orders[0] == orders[1]
     except (OutOfTime, KeyboardInterrupt):
         raise
     except Exception:  # noqa: BLE001  # the user's sampler or data set may raise anything; `forward-pass` reports it
-        return None
+        return None, None
     finally:
         sandbox.put_back()
         state.restore()
         world.restore()
+    if not orders[0]:
+        return None, None
+    fixed = [seeding.place for seeding in watch.seedings if seeding.fixed]
+    own = isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset)
+    counted = any(hasattr(getattr(loader, name, None), "set_epoch") for name in ("sampler", "batch_sampler"))
+    return orders[0] == orders[1], fixed[0] if fixed and own and not counted else None
 
 
 def _beginning(loader: Any) -> Iterator[Any]:

@@ -25,6 +25,8 @@ from nncheck.survey.moments import Spread
 ITEMS = 16
 # The last axis of a series is its features up to this length; a longer one is a row of pixels or of steps.
 MOST_FEATURES = 64
+# Token sequences are at least so long, and hold so many different tokens. A token should come if it is expected so often.
+TOKENS, TOKENS_KNOWN, SHOULD_COME = 4, 12, 20
 # Positions compared one by one are shown up to this many.
 SHOWN = 24
 
@@ -62,6 +64,8 @@ class SplitShift:
     inputs: tensors by name. numbers: a float target of one number a sample, if there is one. train_labels, val_labels:
     (class, samples), where labels are whole numbers, one for each sample. weighted: whether the training sampler draws by weights
     or with replacement.
+    tokens: of token sequences, the share of training tokens that validation never has although it should, and the other way round;
+    token_name: of the tensor.
     items: validation items fetched twice; changed: of these, whose inputs were not the same; labels_kept: whether all labels were.
     same_data: whether both loaders read from one data set.
     """
@@ -71,6 +75,8 @@ class SplitShift:
     train_labels: tuple[tuple[float, int], ...] = ()
     val_labels: tuple[tuple[float, int], ...] = ()
     weighted: bool = False
+    tokens: tuple[float, float] | None = None
+    token_name: str = ""
     items: int = 0
     changed: int = 0
     labels_kept: bool = False
@@ -92,12 +98,15 @@ def split_shift(sandbox: Sandbox, train: TrainingData, validation: ValidationDat
     loader = setup.train_loader
     sampler = getattr(loader, "sampler", None)
     items, changed, kept = _items_again(sandbox, setup.val_loader)
+    name, tokens = _tokens(train, validation)
     return SplitShift(
         inputs=tuple(pairs),
         numbers=Pair(name=mine.name, train=_target(mine), val=_target(theirs)) if numbers and mine and theirs else None,
         train_labels=mine.counts or () if classes and mine else (),
         val_labels=theirs.counts or () if classes and theirs else (),
         weighted=hasattr(sampler, "weights") or bool(getattr(sampler, "replacement", False)) or _own_batches(loader),
+        tokens=tokens,
+        token_name=name,
         items=items,
         changed=changed,
         labels_kept=kept,
@@ -149,6 +158,25 @@ def _target(one: TargetStatistics) -> Side:
 
 def _scalar(targets: Sequence[TargetStatistics]) -> TargetStatistics | None:
     return targets[0] if len(targets) == 1 and targets[0].values == targets[0].samples else None
+
+
+def _tokens(train: TrainingData, validation: ValidationData) -> tuple[str, tuple[float, float] | None]:
+    """The first input that holds token sequences: shares of tokens that the other side lacks, where it should have many."""
+    for one in train.survey.others:
+        other = next((o for o in validation.survey.others if o.name == one.name), None)
+        if other is None or one.kind != "integer" or other.kind != "integer" or not one.counts or not other.counts:
+            continue
+        if one.values < TOKENS * one.samples or len(one.counts) < TOKENS_KNOWN:
+            continue
+        mine, theirs = dict(one.counts), dict(other.counts)
+        return one.name, (_lacking(mine, theirs), _lacking(theirs, mine))
+    return "", None
+
+
+def _lacking(mine: dict[float, int], theirs: dict[float, int]) -> float:
+    total, asked = sum(mine.values()), sum(theirs.values())
+    lacking = sum(n for token, n in mine.items() if token not in theirs and n * asked >= SHOULD_COME * total)
+    return lacking / total
 
 
 def _own_batches(loader: Any) -> bool:

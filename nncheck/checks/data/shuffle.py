@@ -3,7 +3,7 @@
 What it does
     Takes the labels of one epoch in the order of the loader. Compares how mixed the batches are with batches made from the same
     labels shuffled 40 times: the entropy of classes, or the share of a target's variance that lies within batches. Looks whether
-    the next epoch has the same order.
+    the next epoch has the same order, and whether a sampler seeds it with a constant.
 Why it matters
     A batch of one class pulls the network to this class; the next pulls it elsewhere. The loss makes a sawtooth, running
     statistics follow the last class, and the end of the epoch is what is remembered.
@@ -45,6 +45,8 @@ def shuffle(order: BatchOrder) -> Verdict:
     told = [repeats[order.same_order]] if order.same_order is not None else []
     if 0 < order.last < order.size / 8:
         told.append(f"the last batch has {order.last} of {order.size} samples")
+    if order.same_order and order.reseeded is not None:
+        return _same_seed(order, "; ".join(told))
     if not order.kind:
         return skipped("a sample has no label of one number", measured="; ".join(told))
     if order.kind == "classes":
@@ -93,4 +95,17 @@ def shuffle(order: BatchOrder) -> Verdict:
         ),
         remedies=(remedy,),
         **details,
+    )
+
+
+def _same_seed(order: BatchOrder, told: str) -> Verdict:
+    """A shuffled order, the same one each epoch."""
+    assert order.reseeded is not None
+    return warned(
+        f"{order.drawn_by} draws its order with {order.reseeded.name}, given the same seed each time; {told}",
+        expected="another order each epoch",
+        summary=f"{order.drawn_by} shuffles, but in the same order every epoch",
+        places=(order.reseeded,),
+        causes=("the sampler seeds its generator with a constant, or with an epoch that nobody counts",),
+        remedies=(Remedy(text="seed with the epoch and count it, or draw from torch's global generator"),),
     )

@@ -11,7 +11,8 @@ How to fix
     without random parts. Shuffle, or split by class (`train_test_split(..., stratify=y)`), before cutting off the validation part.
 Known limits
     Small drifts, as between years, are left alone: half of all features must differ by more than half a standard deviation, beyond
-    chance. Training data drawn by weights, and class shares that differ, are told only. Tokens are not compared.
+    chance. Training data drawn by weights, and class shares that differ, are told only. Of tokens, only
+    which ones come is compared.
 Source
     Sculley et al., "Hidden Technical Debt in Machine Learning Systems" (2015). Rabanser et al., "Failing Loudly" (2019).
 """
@@ -28,7 +29,7 @@ from nncheck.verdict import Remedy, Stage, Table, Verdict, failed, passed, warne
 # differ so. Weaker augmentation in validation narrows the spread by less.
 MEAN, RATIO = 0.5, 2.0
 # And beyond chance: this many standard errors, each sample counted as one observation however many pixels it has. Of 4,000
-# features, one is off by chance in fewer than 3 of 1,000 sets. The spread of heavy tails (kurtosis 10) has an error of 1.5 / sqrt(n).
+# features, one is off by chance in fewer than 3 of 1,000 sets. The spread of heavy tails (kurtosis 10) is known to 1.5 / sqrt(n).
 ERRORS, TAILS = 5.0, 1.5
 # Features that must differ, of those that vary: a time or a counter among the features drifts by itself.
 SHARE = 0.5
@@ -38,6 +39,9 @@ TARGET_MEAN, TARGET_RATIO = 2.0, 3.0
 # Of the training labels, this share belongs to classes of which the validation set has no sample at all; and the chance that it
 # has none, if it were drawn like them.
 MISSING, CHANCE = 0.25, 1e-6
+# Of all tokens, these never come on the other side, each of which should come 20 times: by chance that has p = e^-20 for one of
+# them; topics drift, but not a quarter of the words.
+TOKENS = 0.25
 # Not normalised: within [0, 1] or [0, 255], while training values are centred.
 CENTRED = -0.3
 
@@ -46,7 +50,7 @@ CENTRED = -0.3
 def train_val_shift(seen: SplitShift) -> Verdict:
     """Judge types first, then scales, labels, and chance."""
     measured = _measured(seen)
-    found = _types(seen) or _scales(seen) or _target(seen) or _labels(seen) or _chance(seen)
+    found = _types(seen) or _scales(seen) or _tokens(seen) or _target(seen) or _labels(seen) or _chance(seen)
     expected = "validation data prepared like the training data, without random parts"
     details: dict[str, Any] = {
         "numbers": {"items": float(seen.items), "items_that_change": float(seen.changed)},
@@ -130,6 +134,22 @@ def _scales(seen: SplitShift) -> _Found | None:
         )
         return (failed if raw else warned), said, summary, causes, _SAME
     return None
+
+
+def _tokens(seen: SplitShift) -> _Found | None:
+    if seen.tokens is None or not max(seen.tokens) > TOKENS:
+        return None
+    where, there = ("validation", "training") if seen.tokens[0] >= seen.tokens[1] else ("training", "validation")
+    return (
+        warned,
+        f"{max(seen.tokens):.0%} of all tokens in {there} are such as {where} never has, where each should come 20 times or more",
+        f"{where} lacks {max(seen.tokens):.0%} of the tokens that {there} is made of: they were encoded differently",
+        (
+            "the two parts were tokenised by different code, or with different vocabularies",
+            "one was lower-cased, cut or mapped to the unknown word, the other not",
+        ),
+        Remedy(text="encode both with one function and the vocabulary of the training set"),
+    )
 
 
 def _places(pair: Pair) -> list[tuple[float, float, float, float]]:

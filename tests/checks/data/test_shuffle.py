@@ -6,12 +6,13 @@ import pytest
 
 from nncheck.checks.data.shuffle import BATCHES, BELOW, LITTLE, OVERLAP, RISING, shuffle
 from nncheck.probes.batch_order import BatchOrder
-from nncheck.verdict import Status
+from nncheck.verdict import Place, Status
 
 SORTED = BatchOrder(
     kind="classes", batches=20, size=32, last=32, samples=640, classes=4, mixed=0.01, by_chance=1.3, below=90.0, runs=4,
     rising=1.0, same_order=True, indexed=True, drawn_by="SequentialSampler",
 )  # fmt: skip
+SEED = Place(name="torch.Generator.manual_seed", file="model.py", line=3)
 RISING_TARGET = replace(SORTED, kind="numbers", classes=0, by_chance=0.97, runs=640)
 
 
@@ -38,6 +39,8 @@ RISING_TARGET = replace(SORTED, kind="numbers", classes=0, by_chance=0.97, runs=
         (replace(SORTED, kind=""), Status.SKIP),
         (replace(SORTED, batches=1), Status.SKIP),
         (BatchOrder(), Status.SKIP),
+        (replace(SORTED, kind="", reseeded=SEED), Status.WARN),
+        (replace(SORTED, kind="", reseeded=SEED, same_order=False), Status.SKIP),
     ],
 )
 def test_shuffle(order: BatchOrder, status: Status) -> None:

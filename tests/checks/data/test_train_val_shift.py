@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from nncheck.checks.data.train_val_shift import LEAST, MEAN, RATIO, TARGET_MEAN, TARGET_RATIO, train_val_shift
+from nncheck.checks.data.train_val_shift import LEAST, MEAN, RATIO, TARGET_MEAN, TARGET_RATIO, TOKENS, train_val_shift
 from nncheck.probes.split_shift import Pair, Side, SplitShift
 from nncheck.verdict import Status
 
@@ -65,6 +65,9 @@ def _labels(train: dict[float, int], val: dict[float, int], **more: bool) -> Spl
         (_labels({0: 100}, {0: 40, 1: 40}), Status.WARN),
         (SplitShift(items=16, changed=16, labels_kept=True), Status.WARN),
         (SplitShift(items=16, changed=16), Status.PASS),
+        (SplitShift(tokens=(TOKENS, 0.0)), Status.PASS),
+        (SplitShift(tokens=(1.01 * TOKENS, 0.0)), Status.WARN),
+        (SplitShift(tokens=(0.0, 1.01 * TOKENS)), Status.WARN),
         (SplitShift(items=16, changed=0, labels_kept=True), Status.PASS),
     ],
 )
