@@ -60,28 +60,13 @@ class Counting(nn.Module):
         return self.second(h)
 
 
-class Ordered(nn.Module):
-    """Carries its hidden state from one batch to the next, over samples in their order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.recurrent = nn.GRU(FEATURES, 24)
-        self.head = nn.Linear(24, CLASSES)
-        self.state: Tensor | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        output, state = self.recurrent(x[:, None], self.state)  # (time, 1, features)
-        self.state = state.detach()
-        return self.head(output[:, 0])
-
-
-def _recipe(model: nn.Module, *, shuffle: bool = True, optimizer: torch.optim.Optimizer | None = None) -> Recipe:
+def _recipe(model: nn.Module, *, optimizer: torch.optim.Optimizer | None = None) -> Recipe:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(SAMPLES, FEATURES, generator=generator)
     y = (x @ torch.randn(FEATURES, CLASSES, generator=generator)).argmax(1)
     return Recipe(
         model=model,
-        train_loader=DataLoader(TensorDataset(x, y), batch_size=64, shuffle=shuffle),
+        train_loader=DataLoader(TensorDataset(x, y), batch_size=64, shuffle=True),
         loss_fn=nn.CrossEntropyLoss(),
         optimizer=optimizer or torch.optim.Adam(model.parameters(), lr=3e-3),
     )
@@ -110,7 +95,6 @@ def near_miss() -> dict[str, Recipe]:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 8))
     return {
         "a constant table, a counter, a kept tensor": _recipe(counting),
-        "samples in order": _recipe(Ordered(), shuffle=False),
         "a warm-up by a lambda": Recipe(
             model=scheduled,
             train_loader=recipe.train_loader,
