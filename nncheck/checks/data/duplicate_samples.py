@@ -43,7 +43,14 @@ AGAIN = 10.0
 SHARED = 0.9
 
 
-@check(stage=Stage.DATA, after=("forward-pass",))
+@check(
+    stage=Stage.DATA,
+    after=("forward-pass",),
+    consequence_of=(
+        "input-preview",
+        "class-balance",
+    ),
+)
 def duplicate_samples(seen: Duplicates, workers: WorkerStreams) -> Verdict:
     """Judge what comes more than once."""
     if seen.samples < 2:

@@ -37,7 +37,7 @@ GAP, CLEAR = 0.1, 3.0
 @check(
     stage=Stage.LEARNING,
     after=("forward-pass", "finite-values"),
-    consequence_of=("loss-broadcast", "batch-mixing", "double-softmax"),
+    consequence_of=("data-scale", "label-range", "input-preview", "loss-broadcast", "batch-mixing", "double-softmax"),
 )
 def generalization(run: Rehearsal, batch: OverfitBatch) -> Verdict:
     """Judge validation against fresh training samples; everything else is advice."""

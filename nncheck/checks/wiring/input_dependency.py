@@ -36,7 +36,7 @@ EXPECTED = "outputs that depend on every input, and not on padding"
 @check(
     stage=Stage.WIRING,
     after=("forward-pass", "finite-values"),
-    consequence_of=("batch-mixing", "dead-relu", "saturation"),
+    consequence_of=("data-scale", "input-preview", "batch-mixing", "dead-relu", "saturation"),
 )
 def input_dependency(reach: InputReach, padding: PaddingRuns) -> Verdict:
     """Judge arguments, then what is inside of them, then padding."""

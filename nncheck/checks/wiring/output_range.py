@@ -38,7 +38,7 @@ CUT = 0.10
 @check(
     stage=Stage.WIRING,
     after=("forward-pass", "finite-values", "loss-broadcast"),
-    consequence_of=("double-softmax", "gradient-flow", "saturation"),
+    consequence_of=("data-scale", "label-range", "double-softmax", "gradient-flow", "saturation"),
 )
 def output_range(seen: OutputRange) -> Verdict:
     """Judge each loss; the first that cannot be reached is reported."""
