@@ -6,7 +6,7 @@ import copy
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from nncheck.errors import CannotMeasure, OutOfTime, TargetError
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import seed_everything
 from nncheck.lab.training import train, users_optimizer
+from nncheck.observe.loads import likeness, loads_of
 from nncheck.observe.plain_state import Kept, differing, kept_state, plain_tensors
 from nncheck.observe.source import is_users, layer_place, user_frames, words_of
 from nncheck.probes.evaluation import Evaluation, distance, held_in_eval, kept_output
@@ -39,6 +40,20 @@ class Lost:
 
     name: str
     kind: str
+    place: Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierLoad:
+    """Weights that the user's code loaded while the set-up was made: tensors given and fitting, and whether they are there yet.
+
+    likeness: the correlation of what was loaded with what the model holds; NaN if nothing can be compared.
+    """
+
+    name: str
+    given: int
+    matched: int
+    likeness: float
     place: Place
 
 
@@ -71,6 +86,7 @@ class RoundTrip:
     scheduler: str
     noise: float
     compared: bool
+    earlier: tuple[EarlierLoad, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +104,7 @@ class _Run:
 def round_trip(sandbox: Sandbox, passes: Evaluation) -> RoundTrip:
     """One update, save, one more update; and again from the start, with the saved state loaded over other weights."""
     try:
-        return _trip(sandbox, passes)
+        return replace(_trip(sandbox, passes), earlier=_earlier(sandbox.model))
     except TargetError as error:  # an update that fails has a check of its own
         raise CannotMeasure(f"an update fails: {error.message}") from error
 
@@ -137,6 +153,19 @@ def _trip(sandbox: Sandbox, passes: Evaluation) -> RoundTrip:
         scheduler=type(sandbox.setup.scheduler).__name__ if sandbox.setup.scheduler is not None else "",
         noise=noise,
         compared=not passes.again,
+    )
+
+
+def _earlier(model: nn.Module) -> tuple[EarlierLoad, ...]:
+    return tuple(
+        EarlierLoad(
+            name=name,
+            given=loaded.given,
+            matched=loaded.matched,
+            likeness=likeness(module, loaded),
+            place=loaded.place,
+        )
+        for name, module, loaded in loads_of(model)
     )
 
 

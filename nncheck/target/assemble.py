@@ -12,6 +12,7 @@ from torch import nn
 from nncheck.errors import OutOfTime, TargetError
 from nncheck.lab.objective import Objective
 from nncheck.lab.snapshot import seed_everything
+from nncheck.observe.loads import noting_loads
 from nncheck.observe.source import user_frames, words_of
 from nncheck.recipe import PARTS, Recipe, Setup, call_factory, is_factory
 from nncheck.target import lightning
@@ -41,7 +42,8 @@ def assemble(
     for part in PARTS:
         value = getattr(recipe, part) if made.get(part) is None else made[part]
         if value is not None and part not in ("scheduler_interval", "epochs") and is_factory(part, value):
-            value = call_factory(part, value, made, place=origins.get(part))
+            with noting_loads():
+                value = call_factory(part, value, made, place=origins.get(part))
         made[part] = value
         if part == "model":
             _check_model(value, origins)

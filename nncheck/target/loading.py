@@ -167,10 +167,13 @@ def import_target(target: Target, reading: Reading) -> ModuleType:
     sys.path[:] = [root, *(entry for entry in sys.path if entry != root)]
     sys.argv[:] = [str(target.path)]
     importlib.invalidate_caches()
+    from nncheck.observe.loads import noting_loads  # torch is imported no earlier than the user's file needs it
+
     try:
-        if "." in name or target.module is not None:
-            return importlib.import_module(name)
-        return _import_file(name, target.path)
+        with noting_loads():
+            if "." in name or target.module is not None:
+                return importlib.import_module(name)
+            return _import_file(name, target.path)
     except (OutOfTime, KeyboardInterrupt):
         raise
     except BaseException as error:  # SystemExit, and what a library derives from BaseException

@@ -3,7 +3,8 @@
 What it does
     Takes one update, saves the state dicts of model, loss, optimizer and schedule in memory, and goes on for one update. Then
     starts again with other weights, loads what was saved, and goes on likewise: the outputs in eval mode, the next loss, the
-    next update and the next learning rate must be the same. What differs and is in no state dict is named.
+    next update and the next learning rate must be the same. What differs and is in no state dict is named. Weights that your
+    own code loads while the set-up is made must fit, and must still be there.
 Why it matters
     A tensor in a plain attribute, a layer in a plain list or an optimizer's own buffer is not saved: after a restart the
     network is another one, and nothing says so. The loss jumps, or the validation numbers of the saved file are never
@@ -12,6 +13,7 @@ How to fix
     Make tensors that are not trained `self.register_buffer(...)`, those that are `nn.Parameter`, and keep layers in
     `nn.ModuleList`. An optimizer of your own keeps its buffers in `self.state[p]`, a schedule of your own has `state_dict()`
     and `load_state_dict()`. Numbers that steer the loss belong into `get_extra_state()`/`set_extra_state()`, or in a buffer.
+    Load weights with `strict=True`, and after every initialisation.
 Known limits
     What your own saving code writes is not seen: only what the state dicts could give it. Two updates on the first batches.
     State that eval passes change too, such as a hidden state, is left to `eval-mode`. Gradient scalers, the data's order and
@@ -20,7 +22,7 @@ Source
     PyTorch, "Saving and loading a general checkpoint for inference and/or resuming training".
 """
 
-from nncheck.probes.round_trip import Lost, RoundTrip
+from nncheck.probes.round_trip import EarlierLoad, Lost, RoundTrip
 from nncheck.registry import check
 from nncheck.verdict import Place, Remedy, Stage, Table, Verdict, failed, passed, skipped, warned
 
@@ -31,6 +33,9 @@ SAME_UPDATE = 1e-3
 ABOVE_NOISE = 10.0
 # Two runs that differ by more than this without any saving cannot be compared.
 NOISY = 1e-3
+# Weights that are made anew correlate with those loaded by 0 +- 1/sqrt(n), with n up to 64 numbers of every matrix; those that
+# are still there by 1, and by far more than a quarter after rounding or averaging.
+GONE = 0.25
 EXPECTED = "the same outputs, loss, update and learning rate as without saving and loading"
 
 
@@ -40,7 +45,12 @@ EXPECTED = "the same outputs, loss, update and learning rate as without saving a
     consequence_of=("optimizer-coverage", "unused-parameters", "eval-mode"),
 )
 def checkpoint(trip: RoundTrip) -> Verdict:
-    """Judge what the round trip changed, the plainest first."""
+    """Judge what the round trip changed, the plainest first; before it, what was loaded when the set-up was made."""
+    for load in trip.earlier:
+        if load.given and not load.matched:
+            return _nothing_loaded(load)
+        if load.likeness < GONE:
+            return _gone(load)
     if trip.refused:
         return _refused(trip)
     if trip.untaken:
@@ -76,6 +86,33 @@ def checkpoint(trip: RoundTrip) -> Verdict:
 
 def _numbers(trip: RoundTrip) -> dict[str, float]:
     return {"outputs": trip.outputs, "update": trip.update, "loss": trip.loss}
+
+
+def _nothing_loaded(load: EarlierLoad) -> Verdict:
+    return failed(
+        f"`load_state_dict` was given {load.given} tensors, and none of them has a name and shape of the model's",
+        expected="every tensor is taken over, or nearly every one",
+        summary="the loaded weights fit nowhere: the model keeps its random ones",
+        numbers={"given": float(load.given), "matched": 0.0},
+        places=(load.place,),
+        causes=("the names have another prefix (`module.`, `model.`), and `strict=False` lets that pass",),
+        remedies=(
+            Remedy(text="take the prefix off", code='{k.removeprefix("module."): v for k, v in state_dict.items()}'),
+            Remedy(text="load with strict=True, and look at what load_state_dict returns otherwise"),
+        ),
+    )
+
+
+def _gone(load: EarlierLoad) -> Verdict:
+    return failed(
+        f"{load.matched} tensors were loaded, but what the model holds now has a correlation of {load.likeness:.2f} with them",
+        expected="the weights that were loaded",
+        summary="the loaded weights are gone: they were initialised again after loading",
+        numbers={"likeness": load.likeness, "matched": float(load.matched)},
+        places=(load.place,),
+        causes=("an initialisation (`model.apply(init_weights)`) runs after `load_state_dict`",),
+        remedies=(Remedy(text="initialise first, then load"),),
+    )
 
 
 def _refused(trip: RoundTrip) -> Verdict:

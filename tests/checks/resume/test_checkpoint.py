@@ -6,7 +6,7 @@ import math
 import pytest
 
 from nncheck.checks.resume.checkpoint import checkpoint
-from nncheck.probes.round_trip import Lost, RoundTrip
+from nncheck.probes.round_trip import EarlierLoad, Lost, RoundTrip
 from nncheck.verdict import Place, Status
 
 SAME = RoundTrip(
@@ -47,6 +47,22 @@ def _lost(name: str, kind: str) -> tuple[Lost, ...]:
 )
 def test_round_trip(changed: dict[str, object], status: Status) -> None:
     assert checkpoint(dataclasses.replace(SAME, **changed)).status is status
+
+
+@pytest.mark.parametrize(
+    ("given", "matched", "likeness", "status"),
+    [
+        (4, 0, math.nan, Status.FAIL),
+        (0, 0, math.nan, Status.PASS),
+        (4, 1, 1.0, Status.PASS),
+        (4, 4, 0.26, Status.PASS),
+        (4, 4, 0.24, Status.FAIL),
+        (4, 4, math.nan, Status.PASS),
+    ],
+)
+def test_what_was_loaded_before(given: int, matched: int, likeness: float, status: Status) -> None:
+    load = EarlierLoad(name="", given=given, matched=matched, likeness=likeness, place=HERE)
+    assert checkpoint(dataclasses.replace(SAME, earlier=(load,))).status is status
 
 
 @pytest.mark.parametrize(
