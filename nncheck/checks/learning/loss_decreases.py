@@ -34,8 +34,9 @@ CLEAR, RESOLUTION = 10.0, 1e-5
 # Under decay one batch ends at more than half of the way to a constant answer: nothing can be learned. At a tenth more of it than
 # without decay, the decay stands in the way (Adam, cross-entropy, 10 classes: 0.22 of 2.30 at 0.1, 2.30 at 1.0).
 NOTHING, LITTLE = 0.5, 0.1
-# A control must be this sure, and its fall must be a tenth of what the loss has to give ...
-SURE, WORTH = 6.0, 0.1
+# A control must be this sure (one in 30,000 by chance; squared errors have heavy tails: a fall by 80 % has t = 5), and its fall
+# must be a tenth of what the loss has to give ...
+SURE, WORTH = 4.0, 0.1
 # ... of which the user's optimizer gets less than a twentieth.
 SHARE = 0.05
 # A loss that starts at less than this part of the way from its floor to the best constant has been learned before.

@@ -34,7 +34,7 @@ LOOKS = 5
 # it and of what it was. (In sound self-supervised set-ups they end at 0.78 or more of what it was, 0.22 or more of their size.)
 APART, SAME = 0.1, 0.2
 # A control falls and is ahead for certain, and keeps the answers ten times as far apart.
-SURE, KEPT = 6.0, 10.0
+SURE, KEPT = 4.0, 10.0
 # More than a third of the probability moves from look to look in all of the second half, and no less than in the first. (Sound
 # set-ups whose loss does not fall move 0.02; the largest of those that learn is 0.31.)
 SWINGS = 1 / 3
