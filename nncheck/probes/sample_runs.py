@@ -13,6 +13,7 @@ from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.swapping import CHOICES
+from nncheck.losses.call import REGRESSION
 from nncheck.observe.mixing import both
 from nncheck.observe.rows import Rows, compare
 from nncheck.observe.source import layer_place, located
@@ -37,6 +38,9 @@ GRIDS = {
 }
 
 
+FOLDS = {"view", "reshape", "flatten", "unflatten", "repeat", "repeat_interleave", "cat"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class LastBatch:
     """The last batch of an epoch, in train mode: its samples, and how the user's code fails on it, if it does."""
@@ -53,7 +57,8 @@ class SampleRuns:
     size: of the batch. asked: the groups run; apart: the largest difference of each, relative to the largest output.
     allowed: what rounding explains, for this type and this network. refused: sizes the model does not run with.
     function, place: the first call that differs. reason: why differences are not judged, "" if they are.
-    last: the epoch's last batch, if it is smaller and could be made.
+    last: the epoch's last batch, if it is smaller and could be made. each: rows of the output for every sample, where the loss
+    has one target for each sample and broadcasts; 1 otherwise.
     """
 
     size: int
@@ -65,6 +70,7 @@ class SampleRuns:
     place: Place | None
     reason: str
     last: LastBatch | None
+    each: int = 1
 
 
 @probe
@@ -84,6 +90,7 @@ def sample_runs(sandbox: Sandbox, deps: BatchDependencies) -> SampleRuns:
     refused: set[int] = set()
     allowed = 0.0
     first: tuple[str, Place | None] = ("", None)
+    each = 1
     whole = None if reason else _run(sandbox, batch)
     if whole is not None:
         reason = _not_judged(whole)
@@ -101,6 +108,7 @@ def sample_runs(sandbox: Sandbox, deps: BatchDependencies) -> SampleRuns:
             if difference is not None:
                 asked.append(f"{name}: {', '.join(map(str, indices))}")
                 apart.append(difference)
+        each, first = _folded(sandbox, batch, whole)
         if not asked:
             reason = (
                 "no output has rows that follow the batch" if not refused else "the model takes only the whole batch"
@@ -125,7 +133,27 @@ def sample_runs(sandbox: Sandbox, deps: BatchDependencies) -> SampleRuns:
         place=first[1],
         reason=reason,
         last=last,
+        each=each,
     )
+
+
+def _folded(sandbox: Sandbox, batch: Any, whole: Track) -> tuple[int, tuple[str, Place | None]]:
+    """How many rows a sample has in what the loss is given, where its targets have one, and the call that makes so many."""
+    size = batches.size(batch)
+    nothing: tuple[int, tuple[str, Place | None]] = (1, ("", None))
+    several = [t.size(0) // size for _, t in whole.outputs if t.ndim and t.size(0) > size and t.size(0) % size == 0]
+    if not several or size < 2:
+        return nothing
+    with sandbox.trial(mode="eval"):
+        calls = sandbox.forward(batch).calls
+        met = [c for c in calls if c.input.ndim and c.target.ndim and c.target.size(0) == size]
+        met = [c for c in met if c.kind in REGRESSION and c.input.size(0) in [k * size for k in several]]
+        if not met or met[0].input.numel() == met[0].target.numel():
+            return nothing
+        each = met[0].input.size(0) // size
+    made = _run(sandbox, batch, keep=True).made
+    found = next((m for m in made if m.tensor.size(0) == each * size and m.function in FOLDS), None)
+    return each, (found.function, _place(sandbox, found)) if found is not None else ("", None)
 
 
 def _run(sandbox: Sandbox, batch: Any, *, keep: bool = False, shaken: bool = False) -> Track:

@@ -115,7 +115,7 @@ def test_a_window_that_holds_its_target() -> None:
 
 def test_without_a_sequence() -> None:
     with pytest.raises(CannotMeasure, match="no sequence"):
-        _ask(nn.Linear(3, 2), torch.randn(8, 3), torch.zeros(8, dtype=torch.long), nn.CrossEntropyLoss()).get(
+        _ask(nn.Linear(2, 2), torch.randn(8, 2), torch.zeros(8, dtype=torch.long), nn.CrossEntropyLoss()).get(
             TimeDependence
         )
 

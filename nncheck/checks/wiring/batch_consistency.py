@@ -2,7 +2,8 @@
 
 What it does
     Runs samples of the first batch alone and in pairs, in eval mode, and compares their outputs with those in the whole batch.
-    They must agree to rounding. Also runs the last, smaller batch of an epoch once in train mode, where there is one.
+    They must agree to rounding, and each sample has one row of output for its one target. Also runs the last, smaller batch of an
+    epoch once in train mode, where there is one.
 Why it matters
     A special case for one size of batch, or a statistic of the batch that no gradient shows, makes a model score differently
     when it is used than when it was trained. A batch size written into the model stops the run at the end of the first epoch.
@@ -29,6 +30,8 @@ def batch_consistency(runs: SampleRuns) -> Verdict:
     """Judge the last batch, then the samples alone."""
     if runs.last is not None and runs.last.failure:
         return _last_fails(runs)
+    if runs.each > 1:
+        return _folded(runs)
     moved = [value for value in runs.apart if not value <= runs.allowed]
     # One of the samples may sit on a tie or a corner; the rule of a batch shows in most.
     if not runs.reason and len(moved) * 2 > len(runs.apart):
@@ -44,6 +47,20 @@ def batch_consistency(runs: SampleRuns) -> Verdict:
         f"{max(runs.apart, default=0.0):.1g} of the largest{told}{last}",
         expected=EXPECTED,
         numbers={"apart": max(runs.apart, default=0.0), "allowed": runs.allowed},
+    )
+
+
+def _folded(runs: SampleRuns) -> Verdict:
+    where = f", from `{runs.function}` on" if runs.function else ""
+    return failed(
+        f"for a batch of {runs.size} samples with as many targets the model gives {runs.each * runs.size} rows{where}; the loss "
+        "expands one against the other",
+        expected="one row of output for each sample",
+        summary=f"the model gives {runs.each} rows of output for each sample{where}",
+        numbers={"each": float(runs.each), "size": float(runs.size)},
+        places=(runs.place,) if runs.place is not None else (),
+        causes=("a view or reshape with the wrong width counts features of one sample as further samples",),
+        remedies=(Remedy(text="keep the batch dimension: `x.flatten(1)` or `x.view(x.size(0), -1)`"),),
     )
 
 

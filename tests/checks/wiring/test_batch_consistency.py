@@ -37,6 +37,7 @@ FAILS = LastBatch(samples=1, failure="ValueError: Expected more than 1 value per
         (replace(CLEAN, apart=(0.1, 0.1, 0.1, 0.1), reason="the model rounds"), Status.SKIP),
         (replace(CLEAN, asked=(), apart=(), reason="only the whole batch"), Status.SKIP),
         (replace(CLEAN, last=replace(FAILS, failure="", places=())), Status.PASS),
+        (replace(CLEAN, each=2), Status.FAIL),
         (replace(CLEAN, last=FAILS), Status.FAIL),
         (replace(CLEAN, last=FAILS, reason="the model draws random numbers"), Status.FAIL),
     ],
