@@ -72,8 +72,8 @@ class Coverage:
 
     @property
     def words(self) -> str:
-        """`60000 samples` or `the first 12800 samples (stopped after 5 s)`."""
-        return f"{self.samples} samples" if self.complete else f"the first {self.samples} samples ({self.stopped})"
+        """`60000 samples` or `the first 12800 samples, stopped after 5 s`."""
+        return f"{self.samples} samples" if self.complete else f"the first {self.samples} samples, {self.stopped}"
 
 
 def walk(

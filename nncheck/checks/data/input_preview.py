@@ -26,7 +26,7 @@ from nncheck.verdict import Exhibit, Remedy, Stage, Verdict, failed, passed, ski
 
 # Where the data of a batch go in. What is added or multiplied by a parameter elsewhere may be a grid or a mask.
 LOOKED_AT = ("linear", "conv", "recurrent", "embedding", "norm")
-# As many equal samples are no accident, and as many values in one that are all equal are no small table's row.
+# As many equal samples are no accident, nor are as many equal values in one.
 SAMPLES, VALUES = 8, 8
 # Share of samples without any variation inside; the rest may be padding of another length.
 BLANK = 0.95
@@ -59,7 +59,7 @@ def input_preview(given: NetworkInput, stored: StoredItems) -> Verdict:
             remedies=(Remedy(text="compare two items", code="print(dataset[0], dataset[1])"),),
             exhibits=tuple(exhibits),
         )
-    if all(entry.blank >= BLANK and math.prod(entry.shape[1:]) >= VALUES for entry in entries):
+    if all(entry.blank >= BLANK and _is_seen(entry) for entry in entries):
         return warned(
             f"{100 * first.blank:.3g} % of {first.samples} samples consist of one value each: {measured}",
             expected="something to see within a sample",
@@ -78,6 +78,11 @@ def input_preview(given: NetworkInput, stored: StoredItems) -> Verdict:
         numbers={"mean": first.mean, "std": first.std, "low": first.low, "high": first.high},
         exhibits=tuple(exhibits),
     )
+
+
+def _is_seen(entry: Entry) -> bool:
+    """Whether there should be something to see within a sample: an image, a series, a text; not a row of columns."""
+    return (entry.kind == "embedding" or len(entry.shape) > 2) and math.prod(entry.shape[1:]) >= VALUES
 
 
 def _flooded(entry: Entry) -> bool:
