@@ -1,4 +1,4 @@
-"""What the user's own loop does with the scheduler, as far as its source says: what it feeds it, and how often it steps."""
+"""What the user's own loop does, as far as its source says: what it feeds the scheduler, whether it accumulates or clips."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ def accumulates(setup: Setup) -> bool:
             if setup.train_step is not None and isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod):
                 return True
     return False
+
+
+def clips(setup: Setup) -> bool:
+    """Whether the source clips gradients."""
+    return any(
+        "clip_grad" in str(getattr(node, "id", getattr(node, "attr", "")))
+        for tree, _, _ in _trees(setup)
+        for node in ast.walk(tree)
+    )
 
 
 def _fed(node: ast.AST) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
@@ -16,6 +17,7 @@ from nncheck.lab.micro import micro_batches, micro_size, sample_losses
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.training import control_optimizer, named_optimizer, train, users_optimizer, without_dropout
 from nncheck.observe.pretrained import trained_before
+from nncheck.observe.step_source import clips
 from nncheck.probes.rehearsal import Rehearsal, course
 from nncheck.probes.short_run import UPDATES as SHORT, ShortRun
 from nncheck.registry import probe
@@ -29,11 +31,12 @@ BLOWN_UP = 4.0
 SMOOTH = 0.8
 # Karpathy's safe rate for Adam.
 CONTROL_RATE = 3e-4
-# A fall of the loss that is no chance (as in the rehearsal's own controls).
-SURE = 3.0
-# Parts of the user's rate that are tried after a run that fails, from near to far. After one that hardly moves, rates that the
-# range test names are, or these multiples.
-LOWER, HIGHER = (0.1, 0.01, 0.001), (100.0, 1000.0)
+# A fall of the loss that is no chance (as in the rehearsal's own controls); one that needs no further look, and a lead over a run
+# that did not fail. Squared errors have few large ones among them: even a fall by nine tenths has t = 5.
+SURE, CERTAIN, FAR_AHEAD = 3.0, 4.0, 6.0
+# Parts of the user's rate that are tried after a run that fails, the first at most a ninth of where the test blew up. After one
+# that hardly moves: parts of the rate with the lowest loss (fastai suggests a tenth), or multiples where there is none.
+LOWER, BELOW_MINIMUM, HIGHER = (0.1, 0.01, 0.001), (0.1, 0.01), (1000.0, 100.0)
 # Updates of less than this part of the weights are looked at again at higher rates. Those of Adam(1e-3) and SGD(0.1) are 1e-2 to
 # 1e-3 for the first hundred, those of an Adam at 1e-6 3e-5, of an SGD at 1e-5 7e-7.
 SLOW = 3e-4
@@ -71,7 +74,8 @@ class RateRange:
 
     rate: the user's, of the group that has the highest. ended: the test stopped because the loss blew up. momentum, betas: of the
     user's optimizer. control: Adam(3e-4). tried: the user's optimizer at other rates, where its own is in doubt.
-    pretrained: why the model is thought to be trained already.
+    pretrained: why the model is thought to be trained already. clips: the loop may well clip gradients: it says so, or the
+    network is recurrent.
     """
 
     optimizer: str
@@ -85,6 +89,7 @@ class RateRange:
     control: RateRun | None
     tried: tuple[RateRun, ...]
     pretrained: str
+    clips: bool
 
     @property
     def diverges(self) -> float | None:
@@ -167,17 +172,19 @@ def rate_range(sandbox: Sandbox, run: Rehearsal, short: ShortRun) -> RateRange:
         control=_short(sandbox, run, short, None) if price <= CONTROL_PRICE else None,
         tried=(),
         pretrained=trained_before(sandbox),
+        clips=clips(sandbox.setup)
+        or any(isinstance(module, (nn.RNNBase, nn.RNNCellBase)) for module in sandbox.model.modules()),
     )
     tried: list[RateRun] = []
     end = sandbox.meter.train_steps + MOST_TRIED
-    for factor in LOWER if harmed(run, found) else _higher(found) if slow(run) else ():
+    for factor in _lower(found) if harmed(run, found) else _higher(found) if slow(run) else ():
         if tried and sandbox.meter.train_steps + SHORT * price > end:
             break
         one = _short(sandbox, run, short, factor)
         if one is None:
             break
         tried.append(one)
-        if factor < 1 and tried[-1].fall[1] >= 2 * SURE and (run.diverged or tried[-1].lead[1] >= 2 * SURE):
+        if factor < 1 and one.fall[1] >= CERTAIN and (run.diverged or one.lead[1] >= FAR_AHEAD):
             break
     return dataclasses.replace(found, tried=tuple(tried))
 
@@ -197,12 +204,23 @@ def harmed(run: Rehearsal, found: RateRange) -> bool:
     return beyond or (found.minimum is not None and found.rate > BEYOND * found.minimum)
 
 
+def _lower(found: RateRange) -> tuple[float, ...]:
+    """Parts of the user's rate: a tenth of it, or of where the test blew up if that is lower; and further down."""
+    first = LOWER[0]
+    if found.diverges is not None:
+        first = min(first, _rounded(found.diverges / NEAR**2) / found.rate)
+    return tuple(first * part / LOWER[0] for part in LOWER)
+
+
 def _higher(found: RateRange) -> tuple[float, ...]:
-    """Multiples of the user's rate: to the lower end of what is worth searching, and to its middle."""
-    if found.searchable is None:
+    """Multiples of the user's rate: up to parts of the one where the loss was lowest."""
+    if found.minimum is None:
         return HIGHER
-    low, high = found.searchable
-    return tuple(factor for factor in (low / found.rate, math.sqrt(low * high) / found.rate) if factor > 1)
+    return tuple(f for part in BELOW_MINIMUM if (f := _rounded(part * found.minimum) / found.rate) > 1)
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.1g}")
 
 
 def slow(run: Rehearsal) -> bool:

@@ -83,7 +83,7 @@ def test_suggestions_of_a_curve() -> None:
     rates = tuple(10.0 ** (i - 9) for i in range(12))
     found = RateRange(
         optimizer="SGD", rate=0.1, rates=rates, losses=smooth, smooth=smooth, ended=True, momentum=None, betas=None,
-        control=None, tried=(), pretrained="",
+        control=None, tried=(), pretrained="", clips=False,
     )  # fmt: skip
     assert found.diverges == rates[-1]
     assert found.minimum == rates[9]

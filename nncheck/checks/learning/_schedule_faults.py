@@ -27,6 +27,8 @@ CLIMB = 0.1
 LONG_WARM_UP = 0.55
 # Stopped before this part of its total_steps, OneCycle's rate is still above 0.6 of the peak (a cosine from 30 % on).
 CYCLE_SHARE = 0.6
+# A cosine is above this part of its height in the first fifth of a cycle; one that was below the rest of it has restarted.
+TOP = 0.9
 RESTARTS = ("CosineAnnealingWarmRestarts", "CyclicLR")
 ENDLESS = ("StepLR", "MultiStepLR", "ExponentialLR", "MultiplicativeLR")
 
@@ -62,6 +64,7 @@ def find_fault(reading: Reading) -> Fault | None:
     rules: tuple[Callable[[Reading], Fault | None], ...] = (
         _raises, _at_its_end, _first_epoch_at_zero, _marks_of_another_unit, _dies, _climbs, _warm_up, _zero_tail, _too_slow,
         _cut_off,
+        _ends_at_the_top,
     )  # fmt: skip
     if len(reading.seen.relative) < 2:
         return None
@@ -343,4 +346,22 @@ def _cut_off(reading: Reading) -> Fault | None:
         expected="a cycle as long as the run",
         cause="the schedule was made for a longer run, or its length is counted in another unit than it is stepped in",
         remedy=Remedy(text=f"give it the length of the run: {reading.right_length}", code=_length_code(reading)),
+    )
+
+
+def _ends_at_the_top(reading: Reading) -> Fault | None:
+    """Warm restarts whose last cycle has hardly begun when the run ends."""
+    run = reading.run
+    if run is None or run < 5 or not any(part.kind == "CosineAnnealingWarmRestarts" for part in reading.seen.parts):
+        return None
+    rates = reading.until(run)
+    last, lowest = rates[-1][1], min(rate for _, rate in rates)
+    if last < TOP * max(rate for _, rate in rates) or lowest > 1 - TOP:
+        return None
+    return Fault(
+        certain=False,
+        summary=f"the run ends just after a restart: its last rate is {last:.0%} of the highest",
+        expected="a run that ends with a cycle, at its lowest rate",
+        cause="the lengths of the cycles (T_0, T_mult) do not add up to the run",
+        remedy=Remedy(text=f"choose T_0 and T_mult so that the cycles end with the run, after {run:,} {reading.unit}s"),
     )

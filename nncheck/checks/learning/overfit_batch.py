@@ -76,6 +76,7 @@ CONTRADICTED = 0.5
         "optimizer-coverage",
         "double-softmax",
         "input-baseline",
+        "learning-rate",
         "loss-decreases",
     ),
 )

@@ -52,7 +52,7 @@ RATES = tuple(10 ** (-6 + i / 4) for i in range(29))
 SMOOTH = (*(2.3,) * 12, *(2.3 - 0.1 * i for i in range(1, 15)), 3.0, 6.0, 9.0)
 FOUND = RateRange(
     optimizer="SGD(lr=0.1)", rate=0.1, rates=RATES, losses=SMOOTH, smooth=SMOOTH, ended=True, momentum=0.9, betas=None,
-    control=None, tried=(), pretrained="",
+    control=None, tried=(), pretrained="", clips=False,
 )  # fmt: skip
 NO_DOUBT = Controls(doubt="", runs=())
 
@@ -122,8 +122,9 @@ def test_a_rate_that_trains_with_clipped_gradients_is_left_alone(gain: float, st
         after=_level(2.3 - gain), first=None, last=None,
     )  # fmt: skip
     controls = Controls(doubt="diverged", runs=(clipped,))
-    verdict = _ask(_rehearsal(2.3, 9.0, diverged=True), controls, tried=(_run(0.1, 1.0),))
-    assert verdict.status is status
+    run, tried = _rehearsal(2.3, 9.0, diverged=True), (_run(0.1, 1.0),)
+    assert _ask(run, controls, tried=tried, clips=True).status is status
+    assert _ask(run, controls, tried=tried).status is Status.FAIL
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,7 @@ FIT: dict[str, tuple[Callable[[Any], Any], str | None, int | None]] = {
     "cosine by updates": (lambda o: schedules.CosineAnnealingLR(o, UPDATES), None, 20),
     "cosine a little short": (lambda o: schedules.CosineAnnealingLR(o, 18), "epoch", 20),
     "restarts": (lambda o: schedules.CosineAnnealingWarmRestarts(o, 5), "epoch", 20),
+    "restarts in the middle of a cycle": (lambda o: schedules.CosineAnnealingWarmRestarts(o, 8), "epoch", 20),
     "one cycle": (lambda o: schedules.OneCycleLR(o, 0.1, total_steps=UPDATES), None, 20),
     "triangles": (lambda o: schedules.CyclicLR(o, 0.001, 0.1, 40, cycle_momentum=False), "step", 20),
     "warm-up in a chain": (
@@ -156,6 +157,7 @@ UNFIT: dict[str, tuple[Callable[[Any], Any], str | None, int | None]] = {
     "one cycle too short": (lambda o: schedules.OneCycleLR(o, 0.1, total_steps=100), "step", 20),
     "one cycle after epochs": (lambda o: schedules.OneCycleLR(o, 0.1, total_steps=UPDATES), "epoch", 20),
     "one cycle twice too long": (lambda o: schedules.OneCycleLR(o, 0.1, total_steps=2 * UPDATES), None, 20),
+    "restarts that end at the top": (lambda o: schedules.CosineAnnealingWarmRestarts(o, 6), "epoch", 20),
     "five epochs by default": (lambda o: schedules.PolynomialLR(o), "epoch", 20),
 }
 
