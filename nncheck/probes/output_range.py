@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nncheck.lab import batch as batches
+from nncheck.lab.doors import wake
 from nncheck.lab.objective import Outcome
+from nncheck.lab.pairing import same_tensors
 from nncheck.lab.sandbox import Sandbox
 from nncheck.losses.call import (
     CLASSIFICATION,
@@ -47,6 +49,7 @@ class Reach:
     floor: the lowest loss within the bounds; free: the lowest without them; constant: the best the same answer for all gives;
     all per counted target. at_low: the share of values that are exactly the lower bound; at_high: the upper.
     stuck: the share of the predictions whose own class is exactly at the lower bound, where it gets no gradient.
+    fixed: the targets are data: they stay when the parameters change.
     """
 
     kind: str
@@ -67,6 +70,7 @@ class Reach:
     at_low: float
     at_high: float
     stuck: float
+    fixed: bool
     edges: tuple[float, ...]
     counts: tuple[float, ...]
 
@@ -109,11 +113,27 @@ def output_range(sandbox: Sandbox) -> OutputRange:
         for k, (call, bound) in enumerate(zip(judged, bounds, strict=True)):
             if bound is not None and call.input.requires_grad:
                 place = place_of(call, sandbox.setup.origins)
-                reaches.append(_reach(call, [calls[k] for calls in more], bound, place))
-        return OutputRange(
-            kinds=tuple(dict.fromkeys(call.kind for call in judged)),
-            unbounded=sum(bound is None for bound in bounds),
-            reaches=tuple(reach for reach in reaches if reach is not None),
+                reaches.append((k, call.target.detach().clone(), _reach(call, [c[k] for c in more], bound, place)))
+        kinds = tuple(dict.fromkeys(call.kind for call in judged))
+    found = [(k, target, reach) for k, target, reach in reaches if reach is not None]
+    return OutputRange(
+        kinds=kinds,
+        unbounded=sum(bound is None for bound in bounds),
+        reaches=_with_targets_told(sandbox, found),
+    )
+
+
+def _with_targets_told(sandbox: Sandbox, found: list[tuple[int, Tensor, Reach]]) -> tuple[Reach, ...]:
+    """A codebook or another network's answer, as a target, moves towards the output: only data stay beyond its reach."""
+    if not any(reach.outside > 0 for _, _, reach in found):
+        return tuple(reach for _, _, reach in found)
+    with sandbox.trial() as model:
+        wake(model)
+        calls = _calls(sandbox.forward(sandbox.feed.first), sandbox.feed.first)
+        judged = [call for call in calls if call.kind in JUDGED and call.input.numel() and call.target.numel()]
+        return tuple(
+            replace(reach, fixed=k < len(judged) and same_tensors(judged[k].target.detach(), target))
+            for k, target, reach in found
         )
 
 
@@ -184,6 +204,7 @@ def _reach(call: LossCall, others: list[LossCall], bound: Bound, place: Place) -
             at_low=float((values == bound.low).double().mean()),
             at_high=float((values == bound.high).double().mean()),
             stuck=found.stuck,
+            fixed=True,
             edges=tuple(low + width * i / BINS for i in range(BINS + 1)),
             counts=tuple(torch.histc(wanted, bins=BINS, min=low, max=low + width).tolist()),
         )

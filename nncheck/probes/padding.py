@@ -93,10 +93,11 @@ def _paddings(sandbox: Sandbox, batch: Any, size: int) -> Iterator[tuple[Padding
     tensors = [(n, t) for n, t in batches.named_tensors(inputs) if t.ndim and t.size(0) == size]
     sequences = [(n, t) for n, t in tensors if t.ndim in (2, 3) and t.size(1) >= SHORTEST]
     for name, tensor in sequences:
-        lengths = _from_mask(tensor) if tensor.ndim == 2 else None
-        # A mask alone is an input like any other: something of the same length must be masked by it.
-        if lengths is not None and any(t is not tensor and t.size(1) == tensor.size(1) for _, t in sequences):
-            yield _padding("mask", name, tensor.size(1), lengths), lengths
+        # A mask alone is an input like any other: what it masks lies beside it, and is one and the same value where it is masked.
+        for lengths in _from_mask(tensor) if tensor.ndim == 2 else ():
+            beside = [t for _, t in sequences if t is not tensor and t.size(1) == tensor.size(1)]
+            if any(_ends_at(t, lengths) for t in beside):
+                yield _padding("mask", name, tensor.size(1), lengths), lengths
     for name, tensor in tensors:
         if tensor.ndim == 1 and not tensor.is_floating_point() and tensor.dtype is not torch.bool:
             for _, sequence in sequences:
@@ -139,16 +140,15 @@ def _padding(by: Literal["mask", "lengths", "token"], name: str, steps: int, len
     return Padding(by=by, name=name or "the input", steps=steps, shortest=int(lengths.min()), share=share)
 
 
-def _from_mask(tensor: Tensor) -> Tensor | None:
-    """Lengths, if a tensor holds only two values and every row is a run of one and then of the other."""
+def _from_mask(tensor: Tensor) -> Iterator[Tensor]:
+    """Lengths, if a tensor holds only two values and every row is a run of one and then of the other; of either meaning."""
     if tensor.is_complex() or not bool(((tensor == 0) | (tensor == 1)).all()):
-        return None
+        return
     for valid in (tensor != 0, tensor == 0):
         lengths = valid.sum(1)
         padded = bool((lengths < tensor.size(1)).any())
         if padded and int(lengths.min()) > 0 and len(set(lengths.tolist())) > 1 and _prefix(valid, lengths):
-            return lengths
-    return None
+            yield lengths
 
 
 def _prefix(valid: Tensor, lengths: Tensor) -> bool:

@@ -11,6 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Sequential
 
 from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
+from nncheck.lab.micro import splits
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.swapping import CHOICES
 from nncheck.losses.call import REGRESSION
@@ -82,6 +83,8 @@ def sample_runs(sandbox: Sandbox, deps: BatchDependencies) -> SampleRuns:
     reason = ""
     if deps.statistics:
         reason = "BatchNorm uses the statistics of the batch in eval mode"
+    elif not splits(batch):
+        reason = "not every tensor of the batch has a row for each sample"
     elif deps.mixing is not None:
         reason = "samples of a batch depend on each other"
     groups = {"one": [[0], [size // 2], [size - 1]], "two": [[size - 1, 0]]}

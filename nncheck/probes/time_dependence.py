@@ -141,6 +141,10 @@ def _follow(
     argument = next(a for a in base.arguments if a.index == lag.argument)
     before = predictions(call, lag)
     scale = before[before.isfinite()].abs().max().double().clamp_min(1e-30) if before.numel() else 1.0
+    # What a prompt's positions say is not counted: they may look at all of the prompt.
+    counted = torch.ones(lag.shape, dtype=torch.bool, device=before.device)
+    if lag.tokens:
+        counted = (call.target.detach() != call.options.get("ignore_index", -100)).reshape(lag.shape)
     limit = max(TOLERANCE, 8 * torch.finfo(before.dtype).eps)
     length = lag.length
     asked = sorted({max(lag.lag, 1), length // 4, length // 2, 3 * length // 4, length - 1})
@@ -148,7 +152,7 @@ def _follow(
     columns: list[Tensor] = []
     for p in asked:
         after = _predicted(sandbox, batch, _later(argument, lag.axis, p), number, lag)
-        columns.append(_by_time(beyond(before, after, scale), lag.axis))
+        columns.append(_by_time(beyond(before, after, scale) * counted[..., None].to(before.device), lag.axis))
     times = torch.arange(len(columns[0]))
     # The answer to prediction t stands at t + lag: what is changed from p on may move no prediction whose answer is at p or before.
     leaks = [column[times + lag.lag <= p] for p, column in zip(asked, columns, strict=True)]

@@ -73,7 +73,7 @@ def _fault(reach: Reach) -> Verdict | None:
         return None
     away = lost(reach)
     limit = LOST_VALUES if reach.kind in VALUES else LOST_CLASSES
-    if math.isfinite(away) and away > limit and (reach.kind not in VALUES or reach.outside > 0):
+    if math.isfinite(away) and away > limit and (reach.kind not in VALUES or reach.outside > 0) and reach.fixed:
         return _unreachable(reach, away)
     if reach.kind == "cross-entropy" and reach.function == "relu" and reach.since == 0 and reach.stuck > STUCK:
         return _rectified(reach)

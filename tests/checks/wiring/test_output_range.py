@@ -29,6 +29,7 @@ VALUE = Reach(
     at_low=0.0,
     at_high=0.0,
     stuck=0.0,
+    fixed=True,
     edges=(0.0, 1.0),
     counts=(3.0,),
 )
@@ -49,6 +50,7 @@ def _seen(*reaches: Reach) -> OutputRange:
         (replace(VALUE, outside=0.3, floor=MUCH), Status.WARN),
         (replace(VALUE, outside=0.3, floor=MUCH * 1.01), Status.FAIL),
         (replace(VALUE, outside=0.0, floor=MUCH * 2), Status.PASS),
+        (replace(VALUE, outside=0.3, floor=MUCH * 2, fixed=False), Status.PASS),
         (replace(VALUE, outside=0.3, floor=nan), Status.PASS),
         (replace(VALUE, outside=0.3, floor=0.0, constant=0.0), Status.PASS),
         (replace(SCORES, stuck=STUCK), Status.PASS),
