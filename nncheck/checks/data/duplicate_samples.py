@@ -8,8 +8,7 @@ Why it matters
     A few samples shown often are learned by heart. Contradicting labels put a floor under the loss that no model breaks. Copies
     that are spread over training and validation data flatter the score.
 How to fix
-    Drop copies before splitting (`np.unique(x, axis=0, return_index=True)`). Give `WeightedRandomSampler` one weight for each
-    sample: `class_weight[labels]`. In an `IterableDataset` take every `num_workers`-th sample, by `get_worker_info()`. Look at
+    Drop copies before splitting (`np.unique(x, axis=0, return_index=True)`). Let the sampler draw from all indices. In an `IterableDataset` take every `num_workers`-th sample, by `get_worker_info()`. Look at
     the contradicting pairs: is a label column shifted, or an id missing?
 Known limits
     Inputs of few possible values (codes, flags, games, short texts) meet by chance and are not judged. Oversampling that makes
@@ -76,8 +75,9 @@ def duplicate_samples(seen: Duplicates, workers: WorkerStreams) -> Verdict:
         }
     }
     found = _few_drawn(seen, draws) or _same_stream(workers)
+    few_drawn = 0 <= seen.weights < seen.items
     natural = seen.few_values and seen.bits < BITS * 2 * math.log2(seen.samples)
-    if found is None and not natural:
+    if found is None and not natural and not few_drawn:
         found = _contradicting(seen) or _copies(seen, copies)
     if found is None:
         said = " (inputs of few possible values: equal ones are no copies)" if natural and copies > 0 else ""
@@ -92,17 +92,16 @@ _Found = tuple[Callable[..., Verdict], str, str, str, tuple[str, ...], Remedy]
 
 
 def _few_drawn(seen: Duplicates, draws: float) -> _Found | None:
-    few = 0 < seen.weights < seen.items
-    if not few and not (draws >= AGAIN and 0 < seen.drawn_distinct * AGAIN <= seen.items):
+    # One weight for each class, where it should be one for each sample, is what `class-balance` says.
+    if 0 <= seen.weights < seen.items or not (draws >= AGAIN and 0 < seen.drawn_distinct * AGAIN <= seen.items):
         return None
-    weights = f"the sampler has {seen.weights} weights for {seen.items:,} samples; " if few else ""
     return (
         failed,
-        f"{weights}{seen.drawn:,} draws fall on {seen.drawn_distinct:,} of {seen.items:,} samples",
+        f"{seen.drawn:,} draws fall on {seen.drawn_distinct:,} of {seen.items:,} samples",
         "every sample can be drawn",
         f"only {seen.drawn_distinct:,} of {seen.items:,} samples are ever drawn",
-        ("the sampler got one weight for each class; it wants one for each sample",),
-        Remedy(text="give one weight for each sample", code="WeightedRandomSampler(class_weight[labels], len(labels))"),
+        ("the sampler's indices or weights leave out nearly all samples",),
+        Remedy(text="let the sampler draw from all indices", code="DataLoader(data, shuffle=True)"),
     )
 
 

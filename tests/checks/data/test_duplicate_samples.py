@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from nncheck.checks.data.duplicate_samples import COPIES, FLOOR, duplicate_samples
+from nncheck.checks.data import duplicate_samples as limits
+from nncheck.checks.data.duplicate_samples import duplicate_samples
 from nncheck.probes.duplicates import Duplicates
 from nncheck.probes.worker_streams import WorkerStreams
 from nncheck.verdict import Status
@@ -20,8 +21,8 @@ STREAM = WorkerStreams(workers=2, asked=True, shared=1.0, same_order=True, sampl
     ("seen", "workers", "status"),
     [
         (PLAIN, WorkerStreams(), Status.PASS),
-        (replace(PLAIN, distinct=int(1000 * (1 - COPIES))), WorkerStreams(), Status.PASS),
-        (replace(PLAIN, distinct=int(1000 * (1 - COPIES)) - 1), WorkerStreams(), Status.WARN),
+        (replace(PLAIN, distinct=int(1000 * (1 - limits.COPIES))), WorkerStreams(), Status.PASS),
+        (replace(PLAIN, distinct=int(1000 * (1 - limits.COPIES)) - 1), WorkerStreams(), Status.WARN),
         (replace(PLAIN, distinct=500, stored=False), WorkerStreams(), Status.PASS),
         # Codes meet by chance; many of them do not.
         (replace(PLAIN, distinct=500, few_values=True, bits=20.0), WorkerStreams(), Status.PASS),
@@ -30,11 +31,13 @@ STREAM = WorkerStreams(workers=2, asked=True, shared=1.0, same_order=True, sampl
         (replace(PLAIN, distinct=500, distinct_entropy=0.8), WorkerStreams(), Status.PASS),
         # Drawn with replacement: 632 of 1000, each 1.6 times.
         (replace(PLAIN, distinct=632, drawn_distinct=632), WorkerStreams(), Status.PASS),
-        (replace(PLAIN, distinct=3, drawn_distinct=3, weights=3), WorkerStreams(), Status.FAIL),
+        # One weight for each class: that is what class-balance says.
+        (replace(PLAIN, distinct=3, drawn_distinct=3, weights=3), WorkerStreams(), Status.PASS),
+        (replace(PLAIN, distinct=3, drawn_distinct=3), WorkerStreams(), Status.FAIL),
         (replace(PLAIN, distinct=632, drawn_distinct=632, weights=1000), WorkerStreams(), Status.PASS),
         (replace(PLAIN, distinct=90, drawn_distinct=90), WorkerStreams(), Status.FAIL),
-        (replace(PLAIN, conflicts=300, floor=1.01 * FLOOR), WorkerStreams(), Status.WARN),
-        (replace(PLAIN, conflicts=300, floor=FLOOR), WorkerStreams(), Status.PASS),
+        (replace(PLAIN, conflicts=300, floor=1.01 * limits.FLOOR), WorkerStreams(), Status.WARN),
+        (replace(PLAIN, conflicts=300, floor=limits.FLOOR), WorkerStreams(), Status.PASS),
         (replace(PLAIN, conflicts=300, floor=float("nan")), WorkerStreams(), Status.PASS),
         (replace(PLAIN, conflicts=300, floor=0.5, classes=0), WorkerStreams(), Status.PASS),
         (PLAIN, STREAM, Status.FAIL),

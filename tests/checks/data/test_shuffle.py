@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from nncheck.checks.data.shuffle import BATCHES, BELOW, LITTLE, OVERLAP, RISING, shuffle
+from nncheck.checks.data import shuffle as limits
+from nncheck.checks.data.shuffle import shuffle
 from nncheck.probes.batch_order import BatchOrder
 from nncheck.verdict import Place, Status
 
@@ -23,18 +24,18 @@ RISING_TARGET = replace(SORTED, kind="numbers", classes=0, by_chance=0.97, runs=
         (replace(SORTED, same_order=False), Status.PASS),
         (replace(SORTED, same_order=None), Status.PASS),
         (replace(SORTED, mixed=1.3, below=0.1), Status.PASS),
-        (replace(SORTED, below=BELOW), Status.PASS),
+        (replace(SORTED, below=limits.BELOW), Status.PASS),
         (replace(SORTED, below=float("nan")), Status.PASS),
-        (replace(SORTED, mixed=LITTLE * 1.3), Status.PASS),
-        (replace(SORTED, batches=BATCHES - 1), Status.PASS),
-        (replace(SORTED, batches=BATCHES), Status.FAIL),
+        (replace(SORTED, mixed=limits.LITTLE * 1.3), Status.PASS),
+        (replace(SORTED, batches=limits.BATCHES - 1), Status.PASS),
+        (replace(SORTED, batches=limits.BATCHES), Status.FAIL),
         # Runs of labels, not sorted: one recording after the other.
         (replace(SORTED, runs=30), Status.WARN),
         (replace(SORTED, runs=30, indexed=False), Status.PASS),
         (replace(SORTED, indexed=False), Status.WARN),
-        (replace(SORTED, overlap=1.01 * OVERLAP), Status.PASS),
+        (replace(SORTED, overlap=1.01 * limits.OVERLAP), Status.PASS),
         (RISING_TARGET, Status.FAIL),
-        (replace(RISING_TARGET, rising=RISING - 0.01), Status.PASS),
+        (replace(RISING_TARGET, rising=limits.RISING - 0.01), Status.PASS),
         (replace(RISING_TARGET, indexed=False), Status.WARN),
         (replace(SORTED, kind=""), Status.SKIP),
         (replace(SORTED, batches=1), Status.SKIP),

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from nncheck.checks.data.train_val_leakage import LEFT, LEFT_IN_CLASS, NEAR, WINDOWS, train_val_leakage
+from nncheck.checks.data import train_val_leakage as limits
+from nncheck.checks.data.train_val_leakage import train_val_leakage
 from nncheck.probes.split_overlap import SplitOverlap
 from nncheck.probes.target_copies import TargetCopies
 from nncheck.verdict import Status
@@ -36,17 +37,17 @@ SERIES = replace(CLEAN, steps=12, block=3)
         (replace(CLEAN, seen=900, within=0.9), TABLE, Status.PASS),
         (replace(CLEAN, seen=900, within=0.5), TABLE, Status.FAIL),
         (replace(CLEAN, seen=30, within=0.025), TABLE, Status.PASS),
-        (replace(SERIES, windows=int(WINDOWS * 1000)), TABLE, Status.PASS),
-        (replace(SERIES, windows=int(WINDOWS * 1000) + 1), TABLE, Status.WARN),
+        (replace(SERIES, windows=int(limits.WINDOWS * 1000)), TABLE, Status.PASS),
+        (replace(SERIES, windows=int(limits.WINDOWS * 1000) + 1), TABLE, Status.WARN),
         (replace(SERIES, windows=24, val=40), TABLE, Status.PASS),
-        (replace(CLEAN, near=NEAR, asked=1000), TABLE, Status.PASS),
-        (replace(CLEAN, near=NEAR + 0.01, asked=1000), TABLE, Status.WARN),
+        (replace(CLEAN, near=limits.NEAR, asked=1000), TABLE, Status.PASS),
+        (replace(CLEAN, near=limits.NEAR + 0.01, asked=1000), TABLE, Status.WARN),
         (replace(CLEAN, near=0.9, near_within=0.5, asked=1000), TABLE, Status.PASS),
-        (CLEAN, replace(TABLE, left=(1.0, 1.1 * LEFT, 0.9)), Status.PASS),
-        (CLEAN, replace(TABLE, left=(1.0, 0.9 * LEFT, 0.9)), Status.FAIL),
+        (CLEAN, replace(TABLE, left=(1.0, 1.1 * limits.LEFT, 0.9)), Status.PASS),
+        (CLEAN, replace(TABLE, left=(1.0, 0.9 * limits.LEFT, 0.9)), Status.FAIL),
         (CLEAN, replace(TABLE, left=(1.0, float("nan"), 0.9)), Status.PASS),
-        (CLEAN, replace(TABLE, kind="classes", left=(1.0, 0.9 * LEFT_IN_CLASS, 0.9)), Status.FAIL),
-        (CLEAN, replace(TABLE, kind="classes", left=(1.0, 1.1 * LEFT_IN_CLASS, 0.9)), Status.PASS),
+        (CLEAN, replace(TABLE, kind="classes", left=(1.0, 0.9 * limits.LEFT_IN_CLASS, 0.9)), Status.FAIL),
+        (CLEAN, replace(TABLE, kind="classes", left=(1.0, 1.1 * limits.LEFT_IN_CLASS, 0.9)), Status.PASS),
         # A table of codes: a column may decide the class by design.
         (CLEAN, replace(TABLE, kind="classes", left=(1.0, 0.0, 0.9), measured=1), Status.PASS),
     ],

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from nncheck.checks.data.train_val_shift import LEAST, MEAN, RATIO, TARGET_MEAN, TARGET_RATIO, TOKENS, train_val_shift
+from nncheck.checks.data import train_val_shift as limits
+from nncheck.checks.data.train_val_shift import train_val_shift
 from nncheck.probes.split_shift import Pair, Side, SplitShift
 from nncheck.verdict import Status
 
@@ -35,15 +36,15 @@ def _labels(train: dict[float, int], val: dict[float, int], **more: bool) -> Spl
     [
         (SplitShift(), Status.PASS),
         (_inputs(TRAIN, VAL), Status.PASS),
-        (_inputs(TRAIN, replace(VAL, mean=0.99 * MEAN)), Status.PASS),
-        (_inputs(TRAIN, replace(VAL, mean=1.01 * MEAN)), Status.WARN),
+        (_inputs(TRAIN, replace(VAL, mean=0.99 * limits.MEAN)), Status.PASS),
+        (_inputs(TRAIN, replace(VAL, mean=1.01 * limits.MEAN)), Status.WARN),
         (_inputs(TRAIN, replace(VAL, mean=NAN, std=NAN)), Status.PASS),
-        (_inputs(TRAIN, replace(VAL, mean=1.0, samples=LEAST - 1)), Status.PASS),
+        (_inputs(TRAIN, replace(VAL, mean=1.0, samples=limits.LEAST - 1)), Status.PASS),
         # Twenty samples: a mean is one standard deviation off by chance sometimes.
-        (_inputs(TRAIN, replace(VAL, mean=1.0, samples=LEAST)), Status.PASS),
-        (_inputs(TRAIN, replace(VAL, std=0.99 * RATIO)), Status.PASS),
-        (_inputs(TRAIN, replace(VAL, std=1.01 * RATIO)), Status.WARN),
-        (_inputs(TRAIN, replace(VAL, std=0.99 / RATIO)), Status.WARN),
+        (_inputs(TRAIN, replace(VAL, mean=1.0, samples=limits.LEAST)), Status.PASS),
+        (_inputs(TRAIN, replace(VAL, std=0.99 * limits.RATIO)), Status.PASS),
+        (_inputs(TRAIN, replace(VAL, std=1.01 * limits.RATIO)), Status.WARN),
+        (_inputs(TRAIN, replace(VAL, std=0.99 / limits.RATIO)), Status.WARN),
         (_inputs(TRAIN, replace(VAL, low=0.0, high=1.0, mean=0.5, std=0.2)), Status.FAIL),
         (_inputs(TRAIN, replace(VAL, low=0.0, high=255.0, mean=120.0, std=60.0)), Status.FAIL),
         (_inputs(replace(TRAIN, std=0.0), VAL), Status.PASS),
@@ -51,10 +52,10 @@ def _labels(train: dict[float, int], val: dict[float, int], **more: bool) -> Spl
         (_inputs(TRAIN, replace(VAL, shape=(5,))), Status.WARN),
         (_features(1), Status.PASS),
         (_features(2), Status.WARN),
-        (_target(replace(VAL, mean=0.99 * TARGET_MEAN)), Status.PASS),
-        (_target(replace(VAL, mean=1.01 * TARGET_MEAN)), Status.WARN),
-        (_target(replace(VAL, std=0.99 * TARGET_RATIO)), Status.PASS),
-        (_target(replace(VAL, std=1.01 * TARGET_RATIO)), Status.WARN),
+        (_target(replace(VAL, mean=0.99 * limits.TARGET_MEAN)), Status.PASS),
+        (_target(replace(VAL, mean=1.01 * limits.TARGET_MEAN)), Status.WARN),
+        (_target(replace(VAL, std=0.99 * limits.TARGET_RATIO)), Status.PASS),
+        (_target(replace(VAL, std=1.01 * limits.TARGET_RATIO)), Status.WARN),
         (_labels({0: 50, 1: 50}, {0: 20, 1: 20}), Status.PASS),
         (_labels({0: 50, 1: 50}, {0: 40}), Status.WARN),
         (_labels({0: 75, 1: 25}, {0: 400}), Status.PASS),
@@ -65,9 +66,9 @@ def _labels(train: dict[float, int], val: dict[float, int], **more: bool) -> Spl
         (_labels({0: 100}, {0: 40, 1: 40}), Status.WARN),
         (SplitShift(items=16, changed=16, labels_kept=True), Status.WARN),
         (SplitShift(items=16, changed=16), Status.PASS),
-        (SplitShift(tokens=(TOKENS, 0.0)), Status.PASS),
-        (SplitShift(tokens=(1.01 * TOKENS, 0.0)), Status.WARN),
-        (SplitShift(tokens=(0.0, 1.01 * TOKENS)), Status.WARN),
+        (SplitShift(tokens=(limits.TOKENS, 0.0)), Status.PASS),
+        (SplitShift(tokens=(1.01 * limits.TOKENS, 0.0)), Status.WARN),
+        (SplitShift(tokens=(0.0, 1.01 * limits.TOKENS)), Status.WARN),
         (SplitShift(items=16, changed=0, labels_kept=True), Status.PASS),
     ],
 )

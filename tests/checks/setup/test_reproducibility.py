@@ -2,7 +2,8 @@
 
 import pytest
 
-from nncheck.checks.setup.reproducibility import FROZEN, reproducibility
+from nncheck.checks.setup import reproducibility as limits
+from nncheck.checks.setup.reproducibility import reproducibility
 from nncheck.probes.item_repeats import ItemRepeats
 from nncheck.probes.loss_repeats import ROUNDING, LossRepeats
 from nncheck.probes.name_orders import NameOrders, SetOrder
@@ -34,10 +35,10 @@ CLOCK = (Place(name="time.time", file="model.py", line=3),)
         (LOSS, ItemRepeats(items=24, edited=("dataset.x",)), WorkerStreams(), Status.FAIL, "dataset.x"),
         (LOSS, ItemRepeats(once="zip", ended_after=8, empty_again=True), WorkerStreams(), Status.WARN, "zip of 8"),
         (LOSS, ItemRepeats(once="generator"), WorkerStreams(), Status.PASS, ""),
-        (LOSS, ItemRepeats(items=24, frozen=(1 + 0.99 * FROZEN * 0.3, 0.3)), WorkerStreams(), Status.PASS, ""),
+        (LOSS, ItemRepeats(items=24, frozen=(1 + 0.99 * limits.FROZEN * 0.3, 0.3)), WorkerStreams(), Status.PASS, ""),
         (
             LOSS,
-            ItemRepeats(items=24, frozen=(1 + 1.01 * FROZEN * 0.3, 0.3), reseeded=CLOCK),
+            ItemRepeats(items=24, frozen=(1 + 1.01 * limits.FROZEN * 0.3, 0.3), reseeded=CLOCK),
             WorkerStreams(),
             Status.WARN,
             "frozen",
