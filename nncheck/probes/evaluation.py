@@ -106,6 +106,8 @@ def evaluation(sandbox: Sandbox) -> Evaluation:
         if again > 0:
             seed_everything(sandbox.seed)
             sandbox.forward(batches.take(batch, torch.arange(batches.size(batch)).flip(0)))
+            # The same batch may leave the same behind: what another one leaves tells.
+            state = _changes(before, kept_state(sandbox.model))
             seed_everything(sandbox.seed)
             further = distance(second, kept_output(sandbox.forward(batch).output))
         seed_everything(sandbox.seed + 1)
