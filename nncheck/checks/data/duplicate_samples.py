@@ -8,8 +8,9 @@ Why it matters
     A few samples shown often are learned by heart. Contradicting labels put a floor under the loss that no model breaks. Copies
     that are spread over training and validation data flatter the score.
 How to fix
-    Drop copies before splitting (`np.unique(x, axis=0, return_index=True)`). Let the sampler draw from all indices. In an `IterableDataset` take every `num_workers`-th sample, by `get_worker_info()`. Look at
-    the contradicting pairs: is a label column shifted, or an id missing?
+    Drop copies before splitting (`np.unique(x, axis=0, return_index=True)`). Let the sampler draw from all indices. In an
+    `IterableDataset` take every `num_workers`-th sample, by `get_worker_info()`. Look at the contradicting pairs: is a label
+    column shifted, or an id missing?
 Known limits
     Inputs of few possible values (codes, flags, games, short texts) meet by chance and are not judged. Oversampling that makes
     classes more even, a data set that repeats itself by index, and up to a tenth of copies are left alone. Copies that were
