@@ -1,6 +1,6 @@
 # twin: diabetes_regression.py
 # fault: inputs at 100 +- 1: half of the units are always off, the rest always on
-# expect: dead-relu
+# expect: data-scale
 """Disease progression one year on (scikit-learn's diabetes data): tabular regression, inputs and target standardised."""
 
 import torch
