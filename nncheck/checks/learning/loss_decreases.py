@@ -49,6 +49,8 @@ _RATES = ("learning-rate", "lr-schedule", "overfit-batch", "update-ratio", "opti
     stage=Stage.LEARNING,
     after=("forward-pass", "finite-values"),
     consequence_of=(
+        "data-scale",
+        "label-range",
         "loss-broadcast",
         "loss-at-init",
         "activation-scale",

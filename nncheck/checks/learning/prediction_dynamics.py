@@ -44,6 +44,9 @@ SWINGS = 1 / 3
     stage=Stage.LEARNING,
     after=("forward-pass", "finite-values"),
     consequence_of=(
+        "data-scale",
+        "label-range",
+        "class-balance",
         "loss-broadcast",
         "loss-at-init",
         "activation-scale",

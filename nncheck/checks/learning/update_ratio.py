@@ -44,6 +44,7 @@ BARS = 40
     stage=Stage.LEARNING,
     after=("forward-pass", "finite-values"),
     consequence_of=(
+        "data-scale",
         "loss-at-init",
         "activation-scale",
         "dead-relu",
