@@ -13,17 +13,20 @@ How to fix
     batches, `epochs * len(train_loader)` if it is inside. Make it from the optimizer that trains, and step it after
     `optimizer.step()`.
 Known limits
-    Without a number of epochs only what shows in any run is told. Unless `scheduler_interval` says how often it is stepped, the
-    reading that makes sense is taken, and named. What a plateau scheduler is fed is read from the source, where there is one.
+    Without a number of epochs only what shows in any run is told. Unless `scheduler_interval` says how often it is stepped, or a
+    `train_step` does it, the reading that makes sense is taken, and named. What a plateau scheduler is fed is read from the
+    source, where there is one.
 Source
     PyTorch documentation, `torch.optim.lr_scheduler`; Google's tuning playbook: warm-up of at most a tenth of the steps.
 """
 
+import dataclasses
 from typing import Any
 
 from nncheck.checks.learning._schedule_faults import LOW, read
 from nncheck.probes.first_step import FirstStep
 from nncheck.probes.lr_schedule import LrSchedule
+from nncheck.probes.training_loop import TrainingLoop
 from nncheck.registry import check
 from nncheck.verdict import Curve, Line, Place, Remedy, Stage, Verdict, failed, passed, warned
 
@@ -35,14 +38,22 @@ SMALLER, LARGER = (
 # Losses of tasks without an accuracy: whatever is watched there is most likely the loss.
 NO_ACCURACY = ("mse", "l1", "huber", "smooth-l1", "poisson-nll", "gaussian-nll")
 EXHIBIT_POINTS = 300
+# Calls of the user's training step after which its habits are known.
+FEWEST_CALLS = 4
 # Steps shown of a schedule without an end, in a run without a number of epochs.
 UNKNOWN_SHOWN = 200
 
 
 @check(stage=Stage.LEARNING, after=("forward-pass",))
-def lr_schedule(seen: LrSchedule, step: FirstStep) -> Verdict:
+def lr_schedule(seen: LrSchedule, step: FirstStep, loop: TrainingLoop | None) -> Verdict:
     """Judge how the scheduler is bound, then the rates it gives."""
     places = (seen.place,) if seen.place else ()
+    per_call, where = _in_the_loop(loop)
+    if per_call:
+        # What the step is seen to do counts, whatever is said of it.
+        batches = None if seen.batches is None else max(1, round(seen.batches * per_call))
+        seen = dataclasses.replace(seen, interval="step", batches=batches, accumulates=False)
+        places = (*where, *places)
     if seen.elsewhere:
         return failed(
             f"{seen.kind} was made with another optimizer than the one that trains",
@@ -90,6 +101,15 @@ def lr_schedule(seen: LrSchedule, step: FirstStep) -> Verdict:
         places=places,
         **details,
     )
+
+
+def _in_the_loop(loop: TrainingLoop | None) -> tuple[float, tuple[Place, ...]]:
+    """How often the user's training step calls scheduler.step(), per call of it, and where; 0 if it leaves that to others."""
+    if loop is None or len(loop.calls) < FEWEST_CALLS:
+        return 0.0, ()
+    found = [event.place for call in loop.calls for event in call.events if event.kind == "schedule"]
+    # Once in all those calls is no habit.
+    return (len(found) / len(loop.calls), (found[0],)) if len(found) > 1 else (0.0, ())
 
 
 def _plateau(seen: LrSchedule, step: FirstStep, places: tuple[Place, ...]) -> Verdict:

@@ -13,10 +13,12 @@ from nncheck import Recipe
 from nncheck.checks.learning._schedule_faults import read
 from nncheck.checks.learning.lr_schedule import lr_schedule
 from nncheck.lab.sandbox import Sandbox
+from nncheck.observe.step_events import Event
 from nncheck.probes.first_step import FirstStep
 from nncheck.probes.lr_schedule import LrSchedule, Part, Plateau, lr_schedule as probe
+from nncheck.probes.training_loop import StepCall, TrainingLoop
 from nncheck.target.assemble import assemble
-from nncheck.verdict import Curve, Status
+from nncheck.verdict import Curve, Place, Status
 
 STEP = FirstStep(
     loss=1.0, connected=True, batch="", output="", losses=("cross-entropy",), loss_place=None, bad_parameters=(),
@@ -39,7 +41,7 @@ def _seen(rates: Callable[[int], float], **changes: Any) -> LrSchedule:
 
 
 def _status(rates: Callable[[int], float], **changes: Any) -> Status:
-    return lr_schedule(_seen(rates, **changes), STEP).status
+    return lr_schedule(_seen(rates, **changes), STEP, None).status
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_a_tail_of_zeros(zero_from: int, quiet: bool) -> None:
     ("length", "status"), [(160, Status.PASS), (190, Status.WARN), (500, Status.WARN), (1000, Status.FAIL)]
 )
 def test_a_warm_up_longer_than_half_of_the_run(length: int, status: Status) -> None:
-    verdict = lr_schedule(_seen(lambda s: min(1.0, (s + 1) / length)), STEP)
+    verdict = lr_schedule(_seen(lambda s: min(1.0, (s + 1) / length)), STEP, None)
     assert verdict.status is status
 
 
@@ -111,7 +113,7 @@ def test_a_scheduler_of_another_optimizer() -> None:
 )
 def test_the_direction_of_a_plateau(mode: str, fed: str, losses: tuple[str, ...], status: Status) -> None:
     seen = _seen(lambda s: 1.0, plateau=Plateau(mode=mode, fed=fed, place=None))
-    assert lr_schedule(seen, dataclasses.replace(STEP, losses=losses)).status is status
+    assert lr_schedule(seen, dataclasses.replace(STEP, losses=losses), None).status is status
 
 
 def _unrolled(make: Callable[[Any], Any], interval: str | None, epochs: int | None = EPOCHS) -> LrSchedule:
@@ -164,14 +166,14 @@ UNFIT: dict[str, tuple[Callable[[Any], Any], str | None, int | None]] = {
 
 @pytest.mark.parametrize("name", FIT)
 def test_schedules_that_fit_pass_with_their_curve(name: str) -> None:
-    verdict = lr_schedule(_unrolled(*FIT[name]), STEP)
+    verdict = lr_schedule(_unrolled(*FIT[name]), STEP, None)
     assert verdict.status is Status.PASS, verdict
     assert isinstance(verdict.exhibits[0], Curve)
 
 
 @pytest.mark.parametrize("name", UNFIT)
 def test_schedules_that_do_not_fit_are_told(name: str) -> None:
-    verdict = lr_schedule(_unrolled(*UNFIT[name]), STEP)
+    verdict = lr_schedule(_unrolled(*UNFIT[name]), STEP, None)
     assert verdict.status in (Status.FAIL, Status.WARN), verdict
     assert verdict.remedies
 
@@ -188,3 +190,28 @@ def test_schedules_that_do_not_fit_are_told(name: str) -> None:
 )
 def test_how_often_it_is_stepped_follows_from_its_form(make: Callable[[Any], Any], unit: str) -> None:
     assert read(_unrolled(make, None)) == (unit, True, None)
+
+
+def _loop(calls: int, schedules: int) -> TrainingLoop:
+    event = Event(kind="schedule", place=Place(name="train_step", file="train.py", line=9))
+    made = tuple(
+        StepCall(
+            events=(event,) if index % max(1, calls // max(1, schedules)) == 0 and schedules else (),
+            losses=(), entered_training=True, size=16, forwards=1, rate=0.1,
+        )
+        for index in range(calls)
+    )  # fmt: skip
+    return TrainingLoop(given=True, calls=made)
+
+
+def test_a_training_step_that_steps_the_scheduler_decides_the_unit() -> None:
+    drops = _unrolled(lambda o: schedules.StepLR(o, 8), None)
+    assert lr_schedule(drops, STEP, None).status is Status.PASS
+    assert lr_schedule(drops, STEP, _loop(8, 0)).status is Status.PASS
+    found = lr_schedule(drops, STEP, _loop(8, 8))
+    assert found.status is Status.FAIL
+    assert found.places[0].line == 9
+    # A schedule as long as the updates, of which there is one in four batches.
+    accumulated = _unrolled(lambda o: schedules.OneCycleLR(o, 0.1, total_steps=UPDATES // 4), "step")
+    assert lr_schedule(accumulated, STEP, None).status is Status.FAIL
+    assert lr_schedule(accumulated, STEP, _loop(16, 4)).status is Status.PASS
