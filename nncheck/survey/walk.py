@@ -26,6 +26,9 @@ PART_OF_THE_TIME_LEFT = 0.25
 # A loader that can be iterated only once is not emptied: of its batches those are looked at that are kept for other probes.
 KEPT_BATCHES = 32
 
+# Hardly anything can be computed with these.
+_WIDE = (torch.uint16, torch.uint32, torch.uint64)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -150,9 +153,11 @@ def look(batch: Any, begin: int = 0) -> SeenBatch:
     def parts(value: Any) -> tuple[Part, ...]:
         found = []
         for name, tensor in batches.named_tensors(value):
-            if tensor.layout is not torch.strided or not tensor.ndim or size not in tensor.shape:
+            if tensor.layout is not torch.strided or tensor.is_quantized or not tensor.ndim or size not in tensor.shape:
                 continue
             rows = tensor.detach().movedim(tuple(tensor.shape).index(size), 0).cpu()
+            if rows.dtype in _WIDE:
+                rows = rows.long()
             found.append(Part(name=names.get(id(tensor), name), rows=rows))
         return tuple(found)
 
