@@ -49,7 +49,7 @@ def gradient_accumulation(loop: TrainingLoop) -> Verdict:
             causes=("`zero_grad()` runs in every call, while `step()` runs in every few",),
             remedies=(Remedy(text="clear only after a step", code="optimizer.step()\noptimizer.zero_grad()"),),
         )
-    if _undivided(loop.calls) and all(step.value > DIVIDED * step.summed for step in steps):
+    if _undivided(loop.calls) and _whole(loop):
         return _too_large(loop, every, "calls")
     return passed(
         f"a step comes every {every} calls and uses the gradient of all of them",
@@ -62,6 +62,16 @@ def _calls_a_step(loop: TrainingLoop) -> int:
     marks = [index for index, call in enumerate(loop.calls) if of_kind(call, "step")]
     gaps = sorted(b - a for a, b in pairwise(marks))
     return gaps[len(gaps) // 2] if gaps else 0
+
+
+def _whole(loop: TrainingLoop) -> bool:
+    """Whether every step is given the sum itself, not divided after the backward passes; before clipping, if there is any."""
+    for call in loop.calls:
+        clipped = max((event.value for event in call.events if event.kind == "clip"), default=0.0)
+        for step in (event for event in call.events if event.kind == "step"):
+            if max(step.value, clipped) <= DIVIDED * step.summed:
+                return False
+    return True
 
 
 def _undivided(calls: tuple[StepCall, ...]) -> bool:
@@ -82,7 +92,7 @@ def _parts(loop: TrainingLoop) -> Verdict | None:
         if any(abs(a - loss.value) > SAME * abs(loss.value) for a, loss in zip(starts, losses, strict=True)):
             return None
         most = max(most, len(starts))
-    if not most or any(step.value <= DIVIDED * step.summed for step in own_steps(loop)):
+    if not most or not _whole(loop):
         return None
     return _too_large(loop, most, "parts of a batch")
 
