@@ -64,6 +64,9 @@ AHEAD, LEAD, SAMPLES, UPDATES = 0.1, 2.0, 1000, 64
 )
 def simple_baseline(data: TrainingData, losses: LossTargets, run: Rehearsal, fresh: InputBaseline | None) -> Verdict:
     """Tell the levels; warn only where a line sees what the network does not."""
+    foreign = bool(losses.calls) and not any(one.own for one in losses.calls)
+    if foreign and run.wanted is not None and run.wanted.kind == "outputs":
+        return skipped("the loss compares no prediction with a target of the batch's own")
     linear = data.survey.linear
     call = next((one for one in losses.calls if one.connected), None)
     seen = data.survey.labels(call.own) if call is not None and call.own else None
