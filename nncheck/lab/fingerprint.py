@@ -31,7 +31,7 @@ def rows(tensor: Tensor) -> Tensor:
     if flat.dtype in (torch.bool, torch.uint8, torch.int8):
         octets = flat.view(torch.uint8)
     else:
-        octets = flat.contiguous().view(torch.uint8).reshape(count, -1)
+        octets = _packed(flat).view(torch.uint8).reshape(count, -1)
     missing = -octets.size(1) % 8
     if missing or not octets.size(1):
         octets = torch.nn.functional.pad(octets, (0, missing or 8))
@@ -39,6 +39,13 @@ def rows(tensor: Tensor) -> Tensor:
     keys = _mix(torch.arange(1, words.size(1) + 1) * _GOLDEN)
     step = max(1, _PIECE // max(1, 8 * words.size(1)))
     return torch.cat([_mix(_scramble(piece ^ keys).sum(1)) for piece in torch.split(words, step)])
+
+
+def _packed(tensor: Tensor) -> Tensor:
+    """The same values without gaps. `contiguous()` leaves one element cut out of a column as it is, stride and all."""
+    if tensor.numel() == 1:
+        return tensor.clone(memory_format=torch.contiguous_format)
+    return tensor.contiguous()
 
 
 def joined(*columns: Tensor) -> Tensor:
@@ -81,7 +88,7 @@ def _pieces(value: Any) -> Iterator[bytes]:
         yield f"{value.dtype}{tuple(value.shape)}".encode()
         dense = value.detach().to_dense() if value.layout is not torch.strided else value.detach()
         if dense.numel() and not dense.is_meta:
-            yield dense.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            yield _packed(dense.cpu()).reshape(-1).view(torch.uint8).numpy().tobytes()
     elif value is None or isinstance(value, (bool, int, float, complex, str)):
         yield repr(value).encode(errors="surrogatepass")
     elif isinstance(value, bytes):
