@@ -56,20 +56,22 @@ NOTES = ROOT / "build" / "corpus"
 """Outcomes so far, so that a run that was ended goes on where it was."""
 
 
-def sources() -> str:
-    """A fingerprint of everything an outcome depends on."""
+def sources(parts: Sequence[str]) -> str:
+    """A fingerprint of what an outcome depends on: the set-ups, how they are run, and these parts of nncheck."""
     digest = hashlib.sha256()
-    for folder in ("nncheck", "tests/corpus", "scripts"):
+    for folder in (*parts, "tests/corpus", "scripts"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def run_on(jobs: Sequence[Job], judge: str, *, workers: int, limit: float) -> Iterator[Outcome]:
+def run_on(
+    jobs: Sequence[Job], judge: str, *, workers: int, limit: float, parts: Sequence[str] = ("nncheck",)
+) -> Iterator[Outcome]:
     """As `run`, with the outcomes noted of an earlier run of the very same sources taken as they are."""
-    notes = NOTES / f"{judge.partition(':')[2]}-{sources()}.pickle"
+    notes = NOTES / f"{judge.partition(':')[2]}-{sources(parts)}.pickle"
     known: dict[Job, Outcome] = {}
-    with contextlib.suppress(FileNotFoundError, EOFError), notes.open("rb") as file:
+    with contextlib.suppress(FileNotFoundError, EOFError, pickle.UnpicklingError), notes.open("rb") as file:
         while True:
             outcome = pickle.load(file)
             known[outcome.job] = outcome
