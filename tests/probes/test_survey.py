@@ -64,7 +64,7 @@ def test_not_finite_values_are_counted_and_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", [torch.bool, torch.uint8, torch.float16, torch.bfloat16, torch.complex64, torch.int64]
+    "dtype", [torch.bool, torch.uint8, torch.float16, torch.bfloat16, torch.complex64, torch.int64, torch.uint16]
 )
 def test_every_dtype(dtype: torch.dtype) -> None:
     features, labels = Features(), Labels()
