@@ -47,8 +47,9 @@ def is_users(file: str) -> bool:
     """Whether a file is the user's: neither Python's, nor an installed package's, nor ours, and it exists."""
     if file.startswith("<") and not file.startswith("<ipython"):
         return False
-    path = str(Path(file).resolve())
-    return not path.startswith((_OWN, *_library_folders()))
+    others = (_OWN, *_library_folders())
+    # Resolving a path asks the file system at each of its folders; most files are a library's under its plain name.
+    return not file.startswith(others) and not str(Path(file).resolve()).startswith(others)
 
 
 def shown(file: str) -> str:
