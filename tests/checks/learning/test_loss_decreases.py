@@ -60,7 +60,13 @@ def test_updates_that_go_uphill_as_predicted_fail_and_nothing_is_their_root() ->
 
 @pytest.mark.parametrize(
     ("share", "fit", "status"),
-    [(0.96, False, Status.FAIL), (0.3, False, Status.WARN), (0.13, False, Status.PASS), (0.04, True, Status.PASS)],
+    [
+        (0.96, False, Status.FAIL),
+        (0.3, False, Status.WARN),
+        (0.1, False, Status.WARN),
+        (0.08, False, Status.PASS),
+        (0.04, True, Status.PASS),
+    ],
 )
 def test_a_decay_under_which_one_batch_cannot_be_learned(share: float, fit: bool, status: Status) -> None:
     losses = falling(2.3, 2.3 * share)
