@@ -65,7 +65,9 @@ def input_dependency(reach: InputReach, padding: PaddingRuns) -> Verdict:
 
 def _told(reach: InputReach, padding: PaddingRuns) -> str:
     """What is worth knowing and no fault."""
-    text = ""
+    text = f"; {', '.join(reach.constant)} is the same for every sample of the batch" if reach.constant else ""
+    if reach.chosen:
+        text += "; what is used is chosen by the data, so single entries were not asked"
     for use in reach.arguments:
         for axis in use.axes:
             if axis.unused:
@@ -158,7 +160,12 @@ def _padded(runs: PaddingRuns, unused: tuple[str, ...]) -> Verdict:
         f"{runs.moved:.2g} of the largest, from `{runs.function}` on; {how} says where they end",
         expected="outputs that do not depend on the amount of padding, to 1e-4",
         summary=f"padding changes the outputs, from `{runs.function}` on",
-        numbers={"moved": runs.moved or 0.0, "share": padding.share, "steps": float(padding.steps)},
+        numbers={
+            "moved": runs.moved or 0.0,
+            "share": padding.share,
+            "shortest": float(padding.shortest),
+            "steps": float(padding.steps),
+        },
         places=(runs.place,) if runs.place is not None else (),
         causes=(*(f"{name} is given to the model and never used" for name in unused), *_causes(runs.function)),
         remedies=(Remedy(text=_remedy(runs.function)),),

@@ -50,7 +50,10 @@ def output_range(seen: OutputRange) -> Verdict:
             return verdict
     if not seen.reaches:
         kinds = ", ".join(seen.kinds)
-        return passed(f"no function bounds the values that {kinds} is given", expected="targets within reach")
+        return passed(
+            f"no function bounds the values that {kinds} is given ({seen.unbounded} call(s))",
+            expected="targets within reach",
+        )
     reach = seen.reaches[0]
     return passed(
         f"{_bounds(reach)} and targets {_wanted(reach)}: {reach.outside:.2g} of {reach.targets} are beyond"
@@ -178,6 +181,7 @@ def _numbers(reach: Reach) -> dict[str, float]:
         "floor": reach.floor,
         "constant": reach.constant,
         "stuck": reach.stuck,
+        "classes": float(reach.classes),
     }
 
 
