@@ -2,7 +2,7 @@
 
 import pytest
 
-from nncheck.checks.wiring.optimizer_step import HELD, optimizer_step
+from nncheck.checks.wiring.optimizer_step import optimizer_step
 from nncheck.probes.training_loop import TrainingLoop
 from nncheck.verdict import Status
 from tests.step_calls import NO_STEP, backward, call, event, loop, step
@@ -36,8 +36,8 @@ SCHEDULE = event("schedule")
         (loop(*[call(backward(-2.0), step(), loss=float("nan"))] * 2), Status.PASS),
         (loop(*[call(backward(), SCHEDULE, step())] * 2), Status.WARN),
         (loop(*[call(backward(), step(), SCHEDULE)] * 2), Status.PASS),
-        (loop(USUAL, kept=HELD), Status.WARN),
-        (loop(USUAL, kept=HELD - 1), Status.PASS),
+        (loop(USUAL, kept=4), Status.WARN),
+        (loop(USUAL, kept=3), Status.PASS),
     ],
 )
 def test_optimizer_step(found: TrainingLoop, status: Status) -> None:
