@@ -80,8 +80,8 @@ def time_leakage(seen: TimeDependence, order: TokenOrder) -> Verdict:
         )
     told = "; the model does not tell the order of its tokens apart" if blind else ""
     return skipped(
-        f"the targets of {seen.loss} are not {', '.join(seen.arguments)} shifted in time: nothing says that the model must not look "
-        f"ahead{told}"
+        f"the targets of {seen.loss} are not {', '.join(seen.arguments)} shifted in time: nothing says that the model must "
+        f"not look ahead{told}"
     )
 
 
