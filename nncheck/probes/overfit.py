@@ -93,7 +93,8 @@ class Run:
 class OverfitBatch:
     """How well one batch can be learned by heart. Dropout, weight decay and schedules off, all random numbers frozen.
 
-    cut: the plan was ended because it had cost enough. samples, predictions: in the batch. parameters: trainable numbers. goal: what counts as learned, and the known levels.
+    cut: the plan was ended because it had cost enough. samples, predictions: in the batch. parameters: trainable numbers.
+    goal: what counts as learned, and the known levels.
     turned: the loss called backward on is the torch loss times a negative number. table: prediction against target at the end.
     seen: what the network was given. covered: the part of the trainable parameters that the user's optimizer holds.
     """

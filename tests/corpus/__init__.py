@@ -45,9 +45,7 @@ _TWINS: dict[str, Twin] = {}
 _SOUND: dict[str, Sound] = {}
 
 
-def twin(
-    *expected: str, row: str, unseen: str = ""
-) -> Callable[[Callable[[bool], Recipe]], Callable[[bool], Recipe]]:
+def twin(*expected: str, row: str, unseen: str = "") -> Callable[[Callable[[bool], Recipe]], Callable[[bool], Recipe]]:
     """Mark a function of one flag: the set-up with the fault, or without it."""
 
     def mark(make: Callable[[bool], Recipe]) -> Callable[[bool], Recipe]:
