@@ -79,6 +79,10 @@ ITEMS = (
     _by_checks("inputs-used", _SKELETON, "Every input matters", "input-dependency", "input-baseline"),
     _by_checks("gradients", _SKELETON, "Gradients are right", "gradient-check"),
     _by_checks("trained", _SKELETON, "Every parameter is used and trained", "unused-parameters", "optimizer-coverage"),
+    _by_checks(
+        "loop", _SKELETON, "The training step clears, scales, clips and applies its gradients in order",
+        "zero-grad", "gradient-accumulation", "gradient-clipping", "optimizer-step",
+    ),
     _by_checks("modes", _SKELETON, "Training and evaluation modes do what they say", "eval-mode"),
     _by_checks("baseline", _SKELETON, "Better than a simple baseline", "simple-baseline"),
     _by_hand("known-architecture", _OVERFIT, "The architecture is the simplest published one that fits the task, copied"),

@@ -117,7 +117,7 @@ class Sketch:
             if (integer and column.size(1) == 1) or (column.size(1) == 1 and _yes_no(column)):
                 return _classes(rows, column[:, 0].long(), held)
             return None if integer else _numbers(rows, column.double(), held)
-        except torch.linalg.LinAlgError:
+        except RuntimeError:  # a LinAlgError: a matrix that cannot be inverted
             return None
 
 

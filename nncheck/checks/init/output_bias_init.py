@@ -21,8 +21,7 @@ from __future__ import annotations
 import math
 
 from nncheck.probes.initial_loss import InitialLoss
-from nncheck.probes.label_baseline import UPDATES as MOST_UPDATES
-from nncheck.probes.label_baseline import LabelBaseline, spelled
+from nncheck.probes.label_baseline import UPDATES as MOST_UPDATES, LabelBaseline, spelled
 from nncheck.registry import check
 from nncheck.verdict import Bars, Guide, Remedy, Stage, Table, Verdict, passed, skipped, warned
 
