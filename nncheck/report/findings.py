@@ -132,8 +132,8 @@ def report_lines(report: Report, *, verbose: bool = False) -> list[TextLine]:
 
 def check_line(result: CheckResult, seconds: str, width: int | None) -> TextLine:
     """`  ✓ loss-at-init         2.31, expected ln 10 = 2.30      0.4 s`; cut to `width` columns if that is given."""
-    # The longest id today has 18 letters; a column that fits them all keeps the figures in line.
-    name = f"{one_line(result.id):<19}"
+    # The longest id today has 21 letters; a column that fits them all keeps the figures in line.
+    name = f"{one_line(result.id):<22}"
     text = CHECK_LABELS[result.status] + said(result)
     if width is not None:
         room = max(width - len(name) - len(seconds) - 7, 20)
