@@ -97,6 +97,10 @@ def goal_of(outcome: Outcome, batch: Any) -> Goal:
     contradicted, left_over = contradictions(batch, call)
     if left_over:
         low, why = low + left_over, "identical inputs with different labels"
+    lowest = low
+    unknowable = open_ends(batch, call)
+    if unknowable:
+        low, why = low + unknowable, "words that the same beginning leaves open"
     each = call.target.numel() / max(1, size)
     tokens = call.kind in CLASSIFICATION and not soft_targets(call) and each >= 2
     dense = tokens or (call.kind not in CLASSIFICATION and (call.target.ndim > 2 or each > 64))
@@ -117,11 +121,11 @@ def goal_of(outcome: Outcome, batch: Any) -> Goal:
         kind=call.kind,
         exact=True,
         value=low + left * scale,
-        accuracy=0.95 if dense else (1.0 if not left_over else 0.0),
+        accuracy=0.0 if left_over or unknowable else (0.95 if dense else 1.0),
         floor=low,
         why=why,
         constant=constant,
-        lowest=low - 0.02 * max(scale, abs(low)),
+        lowest=lowest - 0.02 * max(scale, abs(lowest)),
         levels=levels,
         dense=dense,
         offset=_offset(call) if regression else 0.0,
@@ -176,6 +180,49 @@ def contradictions(batch: Any, call: LossCall) -> tuple[float, float]:
     mixed = (counts > 0).sum(1) > 1
     wide = rows.size(1) >= WIDE or len(torch.unique(rows)) > VALUES
     return float(counts[mixed].sum()) / size if wide else 0.0, float((counts.sum(1) * entropy(counts)).sum()) / size
+
+
+def open_ends(batch: Any, call: LossCall) -> float:
+    """The mean entropy that is left to a model which predicts each token from those before it: sentences that begin alike.
+
+    0 unless the targets counted are the batch's own tokens, one place on.
+    """
+    size = batches.size(batch)
+    if call.kind not in CLASSIFICATION or soft_targets(call) or call.target.numel() % size:
+        return 0.0
+    targets = call.target.detach().reshape(size, -1)
+    counted = targets != call.options.get("ignore_index", -100)
+    inputs = [t.detach() for _, t in batches.named_tensors(batches.split(batch)[0]) if t.ndim and t.size(0) == size]
+    if any(t.is_complex() or t.layout is not torch.strided for t in inputs):
+        return 0.0
+    steps = targets.size(1)
+    tokens = next((t for t in inputs if _are_next(targets, counted, t)), None)
+    if tokens is None:
+        return 0.0
+    # What comes with the text (a picture, a source sentence) is known from the start. A mask along the text grows with it.
+    given = [t.reshape(size, -1).double() for t in inputs if t is not tokens and t.shape[:2] != tokens.shape]
+    known = torch.cat(given, 1) if given else torch.zeros(size, 1, dtype=torch.double, device=tokens.device)
+    group = torch.unique(known, dim=0, return_inverse=True)[1]
+    left, seen = 0.0, 0
+    for step in range(steps):
+        group = torch.unique(torch.stack([group, tokens[:, step]], 1), dim=0, return_inverse=True)[1]
+        kept = counted[:, step]
+        labels = torch.unique(targets[:, step], return_inverse=True)[1]
+        counts = torch.zeros(size, size, dtype=torch.double)
+        ones = torch.ones(int(kept.sum()), dtype=torch.double)
+        counts.index_put_((group[kept].cpu(), labels[kept].cpu()), ones, accumulate=True)
+        left += float((counts.sum(1) * entropy(counts)).sum())
+        seen += int(kept.sum())
+    return left / max(1, seen)
+
+
+def _are_next(targets: Tensor, counted: Tensor, tokens: Tensor) -> bool:
+    """Whether every target counted is the token that follows; the last of each sample may stand in `targets` alone."""
+    steps = targets.size(1)
+    if tokens.ndim != 2 or tokens.dtype.is_floating_point or steps < 2 or tokens.size(1) not in (steps, steps + 1):
+        return False
+    kept = counted[:, :-1] & counted[:, 1:]
+    return bool(kept.any()) and bool((targets[:, :-1] == tokens[:, 1:steps])[kept].all())
 
 
 def _offset(call: LossCall) -> float:

@@ -60,7 +60,8 @@ class Run:
     """One training run on the batch.
 
     losses: per counted prediction, before each update. share: what is left at the end of the way from the best constant
-    prediction to the floor. fit: the goal was reached. flat: no longer falling. dead: never changed at all. broken: not finite.
+    prediction to the floor. fit: the goal was reached. flat: no longer falling. dead: it did not change at all in the last updates.
+    broken: not finite.
     update_ratio: size of one update relative to the weights. clip: gradient norm it was clipped to.
     """
 
@@ -82,6 +83,11 @@ class Run:
             return math.inf
         start = max(self.losses[0], goal.constant) - goal.floor
         return (max(self.losses) - goal.floor) / max(start, 1e-12)
+
+    @property
+    def unmoved(self) -> bool:
+        """Whether the loss is at its end where it was at its start, and was so all the time: no update changed it."""
+        return self.dead and _still(list(self.losses))
 
     @property
     def end(self) -> float:
@@ -142,7 +148,7 @@ def overfit(sandbox: Sandbox) -> OverfitBatch:
     start = _begin(sandbox, first)
     runs: list[Run] = []
     table: list[tuple[str, str, str]] = []
-    end = sandbox.meter.train_steps + MOST_STEPS
+    end = sandbox.meter.until(MOST_STEPS)
     cut = False
     for kind, rate, limit in [("users", 0.0, SLOW_LOOK)] if start.turned else _plan(runs, start.goal):
         cut = sandbox.meter.train_steps >= end
@@ -335,7 +341,7 @@ def _flat(losses: list[float], floor: float) -> bool:
 
 
 def _still(losses: list[float]) -> bool:
-    return max(losses) - min(losses) <= 1e-6 * max(abs(losses[0]), 1e-12)
+    return all(map(math.isfinite, losses)) and max(losses) - min(losses) <= 1e-6 * max(abs(losses[0]), 1e-12)
 
 
 def _moved(now: list[Tensor], before: list[Tensor]) -> float | None:

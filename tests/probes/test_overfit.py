@@ -90,6 +90,58 @@ def test_reduction_changes_nothing_in_what_is_left(reduction: str) -> None:
     assert found.users.fit
 
 
+class _Words(nn.Module):
+    """Counts of next words for each word: what comes after a word it knows by heart, and nothing of what was before it."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(words, words)
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.table(words)
+
+
+def _sentences() -> Tensor:
+    """0 begins them all, the next word is one of eight, and each of these goes on in one way; 9 ends them; 10 is padding."""
+    first = torch.arange(64) % 8 + 1
+    ends = torch.where(first > 4, 9, 10 - first)
+    return torch.stack([torch.zeros(64), first, ends, torch.where(ends == 9, 10, 9)], 1).long()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "left"),
+    [
+        (_sentences()[:, :-1], _sentences()[:, 1:], True),
+        (_sentences(), _sentences()[:, 1:], True),  # the model's own business where it cuts them
+        (_sentences()[:, :-1], _sentences()[:, :-1], False),  # nothing is to be foreseen
+        (_sentences()[:, :-1], _sentences()[:, 1:].flip(0), False),  # targets of another text
+        (torch.cat([_sentences()[:, 1:2], _sentences()[:, :-2]], 1), _sentences()[:, :3], False),  # the first tells
+        (torch.cat([torch.arange(64)[:, None] % 11, _sentences()], 1), _sentences(), False),  # no two begin alike
+    ],
+)
+def test_what_the_same_beginning_leaves_open_is_part_of_the_goal(inputs: Tensor, targets: Tensor, left: bool) -> None:
+    def loss(output: Tensor, wanted: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output[:, : wanted.size(1)].transpose(1, 2), wanted, ignore_index=10)
+
+    found = overfit(_sandbox(_Words(11), inputs, targets, loss, rate=0.1))
+    assert (found.goal.why == "words that the same beginning leaves open") is left
+    assert found.goal.lowest <= 0
+
+
+def test_the_first_word_of_eight_costs_their_entropy() -> None:
+    def loss(output: Tensor, wanted: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(output.transpose(1, 2), wanted, ignore_index=10)
+
+    rows = _sentences()
+    found = overfit(_sandbox(_Words(11), rows[:, :-1], rows[:, 1:], loss, rate=0.1))
+    first = rows[: found.samples, 1]
+    shares = torch.bincount(first).double() / len(first)
+    counted = int((rows[: found.samples, 1:] != 10).sum())
+    expected = float(-torch.xlogy(shares, shares).sum()) * len(first) / counted
+    assert found.goal.floor == pytest.approx(expected, rel=1e-6)
+    assert found.users.fit
+
+
 def test_a_turned_sign_is_seen() -> None:
     x, y = _labels()
     cross_entropy = nn.CrossEntropyLoss()

@@ -102,7 +102,7 @@ def overfit_batch(batch: OverfitBatch) -> Verdict:
     if best.fit:
         return _judge_optimizer(batch, best, expected, details)
     if not batch.goal.exact:
-        if all(run.dead for run in batch.runs if not run.users):
+        if _unmoved(batch):
             return _dead(batch, expected, details)
         return skipped(
             f"no floor is known for this loss; it {_way(best)} in {len(best.losses)} updates of {best.optimizer}",
@@ -176,7 +176,7 @@ def _judge_stop(
     """No run fits: where did the best one stop, and why?"""
     measured = _said(batch, best)
     level = batch.goal.level_at(best.end)
-    if all(run.dead for run in batch.runs if not run.users):
+    if _unmoved(batch):
         if level is None:
             return _dead(batch, expected, details)
     elif batch.parameters < PARAMETERS_EACH * batch.predictions:
@@ -226,6 +226,11 @@ def _judge_stop(
         ),
         **details,
     )
+
+
+def _unmoved(batch: OverfitBatch) -> bool:
+    """Whether no update of any run changed the loss, a control's among them: the user's rate may be zero."""
+    return all(run.unmoved for run in batch.runs) and any(not run.users for run in batch.runs)
 
 
 def _dead(batch: OverfitBatch, expected: str, details: dict[str, Any]) -> Verdict:

@@ -121,6 +121,11 @@ def test_a_small_model_is_not_accused() -> None:
 def test_a_loss_that_nothing_changes_fails() -> None:
     dead = [_run(*(2.3,) * 31, users=u, dead=True, accuracy=0.1) for u in (True, False)]
     assert overfit_batch(_batch(*dead)).summary == "nothing that is trained changes the loss"
+    # The same by the user's optimizer alone, at a rate that may be zero, and a loss that fell before it stood still.
+    assert _status(dead[0], cut=True) is Status.SKIP
+    fell = [_run(*_falling(0.3), *(0.3,) * 31, users=u, dead=True, accuracy=0.87) for u in (True, False)]
+    assert overfit_batch(_batch(*fell)).status is Status.WARN
+    assert _status(fell[0], cut=True) is Status.SKIP
 
 
 def test_a_loss_below_its_floor_or_turned_fails() -> None:
