@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 # FLOPs per token). The update itself is counted with neither.
 FORWARD_SHARE = 1 / 3
 BACKWARD_SHARE = 2 / 3
+# What all checks of one set-up may cost together. A run that could end above it is not begun, and the check that wanted it says so.
+LIMIT = 500.0
+ENOUGH = "the checks have cost as many training steps as they may"
 
 
 @dataclass
@@ -26,6 +29,14 @@ class Meter:
     def train_steps(self) -> float:
         """Training-step equivalents: 1 = one forward, backward and update on the user's batch."""
         return self.forward * FORWARD_SHARE + self.backward * BACKWARD_SHARE
+
+    def affords(self, steps: float) -> bool:
+        """Whether a run of so many training steps still fits under the limit."""
+        return self.train_steps + steps <= LIMIT
+
+    def until(self, most: float) -> float:
+        """Where the meter may stand when `most` steps more have been spent; sooner if the limit is reached before."""
+        return min(self.train_steps + most, LIMIT)
 
     @contextmanager
     def charge(self, probe: str) -> Iterator[None]:

@@ -132,6 +132,13 @@ def users_optimizer(sandbox: Sandbox, *, decay: bool = True) -> tuple[torch.opti
     return sandbox.optimizer, ramp
 
 
+def coupled_decay(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether weight decay is added to the gradient (SGD, Adam) rather than taken from the weights (AdamW, Lion)."""
+    name = type(optimizer).__name__
+    flags = [group.get("decoupled_weight_decay") for group in optimizer.param_groups]
+    return not (any(flags) or name.endswith("W") or "Lion" in name)
+
+
 def control_optimizer(sandbox: Sandbox, rate: float) -> torch.optim.Optimizer:
     """Adam over everything trainable, whatever the user's optimizer covers."""
     for module in sandbox.model.modules():

@@ -6,17 +6,21 @@ The same batches in the same order with the same random numbers; only what the c
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
+import torch
+
 from nncheck.errors import TargetError
 from nncheck.lab.held import Level, fall, level_if_possible
 from nncheck.lab.looks import Look, Looker
+from nncheck.lab.meter import ENOUGH
 from nncheck.lab.sandbox import Sandbox
-from nncheck.lab.training import control_optimizer, named_optimizer, train, users_optimizer
+from nncheck.lab.training import control_optimizer, coupled_decay, named_optimizer, train, trainable, users_optimizer
 from nncheck.probes.overfit import CLIP
-from nncheck.probes.rehearsal import Course, Rehearsal, course
+from nncheck.probes.rehearsal import UPDATES, Course, Rehearsal, course
 from nncheck.registry import probe
 
 # A fall of the loss on the samples trained on that is smaller than this many standard errors leaves a doubt. Of 238 sound set-ups
@@ -29,8 +33,17 @@ EPS, SWALLOWED = 1e-4, 0.1
 # Answers that differ between samples by less than this part of what they did, or could. In 236 sound set-ups the spread
 # never ends below 0.32 of its largest (most grow).
 COLLAPSED = 0.05
-# Rates of the control: the one most networks learn at, and one for networks that break at it.
+# Rates of the control: the one most networks learn at, and one for networks that break at it (their loss rises).
 RATES = (1e-3, 3e-4)
+# A user's Adam within this factor of a rate is that control already.
+ALIKE = 2.0
+# ... if its two averages are about as long as usual: the first below 0.95, the second above.
+USUAL = (0.5, 0.95)
+# Training steps of one run: its updates, and the losses before and after on two batches.
+PRICE = UPDATES + 2.0
+# Decay that in the whole run takes less than this part of the weights, or is less than half of each tensor's gradient, turns no
+# update round: leaving it out would show nothing.
+TAKEN, OF_GRADIENT = 0.01, 0.5
 
 
 Kind = Literal["adam", "clipped", "no decay", "small eps"]
@@ -60,10 +73,14 @@ class Control:
 
 @dataclass(frozen=True, kw_only=True)
 class Controls:
-    """The runs made: none where the rehearsal leaves no doubt (`doubt` is empty then)."""
+    """The runs made: none where the rehearsal leaves no doubt (`doubt` is empty then).
+
+    no_more: why a run that was called for was not made; empty if all were.
+    """
 
     doubt: str
     runs: tuple[Control, ...]
+    no_more: str = ""
 
     def of(self, kind: str) -> Control | None:
         """The best run of this kind."""
@@ -109,17 +126,60 @@ def controls(sandbox: Sandbox, run: Rehearsal) -> Controls:
         return Controls(doubt="", runs=())
     plan = course(sandbox)
     runs: list[Control] = []
+    decayed = weighs(run, coupled=coupled_decay(sandbox.optimizer))
+    own = None if decayed or swallowed(run) else _own_rate(sandbox)
+    for kind, rate in _plan(run, why, runs, decayed=decayed, own=own):
+        if not sandbox.meter.affords(PRICE):
+            return Controls(doubt=why, runs=tuple(runs), no_more=ENOUGH)
+        runs.append(_run(sandbox, plan, kind, rate))
+    return Controls(doubt=why, runs=tuple(runs), no_more="" if runs else f"{run.optimizer} is a known-good one")
+
+
+def _plan(
+    run: Rehearsal, why: str, runs: list[Control], *, decayed: bool, own: float | None
+) -> Iterator[tuple[Kind, float]]:
+    """Which run comes next, given those made. own: the rate of a user's Adam over everything: what it did is known."""
     if why == "diverged":
-        runs.append(_run(sandbox, plan, "clipped", 0.0))
-    elif any(moves.decay > 0 for moves in run.moves):
-        runs.append(_run(sandbox, plan, "no decay", 0.0))
+        yield "clipped", 0.0
+    elif decayed:
+        yield "no decay", 0.0
     if swallowed(run):
-        runs.append(_run(sandbox, plan, "small eps", 0.0))
-    for rate in RATES if why != "large eps" else ():
-        runs.append(_run(sandbox, plan, "adam", rate))
-        if runs[-1].fall[1] >= SURE:
-            break
-    return Controls(doubt=why, runs=tuple(runs))
+        yield "small eps", 0.0
+    if why == "large eps":
+        return
+    for rate in RATES:
+        if own is not None and 1 / ALIKE <= rate / own <= ALIKE:
+            gain, t = run.seen.fall
+        else:
+            yield "adam", rate
+            gain, t = runs[-1].fall
+        if t >= SURE or gain >= 0:
+            return
+
+
+def _own_rate(sandbox: Sandbox) -> float | None:
+    """The rate of the user's Adam, if it is one as it comes, over everything that is trained."""
+    if type(sandbox.optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
+        return None
+    with sandbox.trial():
+        groups = users_optimizer(sandbox)[0].param_groups
+        held = {id(p) for group in groups for p in group["params"]}
+        whole = all(id(p) in held for p in trainable(sandbox))
+        rates = {float(group["lr"]) for group in groups}
+        usual = all(not g["maximize"] and USUAL[0] <= g["betas"][0] <= USUAL[1] <= g["betas"][1] for g in groups)
+    return rates.pop() if whole and usual and len(rates) == 1 else None
+
+
+def weighs(run: Rehearsal, *, coupled: bool) -> bool:
+    """Whether weight decay could have kept the loss from falling."""
+    for moves in run.moves:
+        if moves.decay <= 0:
+            continue
+        if coupled and moves.decay * max(moves.start, moves.end) > OF_GRADIENT * moves.gradient > 0:
+            return True
+        if not coupled and moves.rate * moves.decay * len(run.losses) > TAKEN:
+            return True
+    return False
 
 
 def _run(sandbox: Sandbox, plan: Course, kind: Kind, rate: float) -> Control:

@@ -13,7 +13,7 @@ import torch
 from nncheck.lab import batch as batches
 from nncheck.lab.micro import data_loss, mean_loss
 from nncheck.lab.sandbox import Sandbox
-from nncheck.lab.training import named_optimizer, train, trainable, without_dropout
+from nncheck.lab.training import coupled_decay, named_optimizer, train, trainable, without_dropout
 from nncheck.losses.goal import accuracy, variety
 from nncheck.probes.overfit import CONTROL_RATES, CONTROL_UPDATES, OverfitBatch
 from nncheck.probes.rehearsal import Rehearsal
@@ -33,7 +33,7 @@ class DecayRun:
     """The batch of `overfit` learned once more under the user's decay, by an Adam whose rate learned it without.
 
     decay: the largest of the groups. penalty: decay/2 * |w|^2 over all weights at the start. coupled: added to the gradient (SGD,
-    Adam), not to the weights (AdamW). optimizer: empty where no run was needed; then there are no losses.
+    Adam), not to the weights (AdamW). optimizer: empty where no run was needed, or it would have cost too much: no losses then.
     share: what is left at the end of the way from the best constant to the floor; without: the same without decay. fit: the
     goal was reached.
     """
@@ -57,10 +57,12 @@ def decay_run(sandbox: Sandbox, run: Rehearsal, batch: OverfitBatch) -> DecayRun
     """Run only where the decay is large and the batch can be learned without it."""
     penalty = sum(0.5 * moves.decay * moves.start**2 for moves in run.moves)
     decay = max((moves.decay for moves in run.moves), default=0.0)
-    coupled = _coupled(sandbox.optimizer)
+    coupled = coupled_decay(sandbox.optimizer)
     heavy = penalty > PENALTY * abs(run.losses[0]) if coupled else decay >= DECOUPLED
     best = batch.best
-    if not (heavy and batch.goal.exact and (best.fit or (not best.users and best.share < NEARLY))):
+    limit = CONTROL_UPDATES if best.fit else len(best.losses)
+    dear = not sandbox.meter.affords(limit * batch.samples / max(1, sandbox.feed.batch_size))
+    if dear or not (heavy and batch.goal.exact and (best.fit or (not best.users and best.share < NEARLY))):
         return DecayRun(
             decay=decay,
             penalty=penalty,
@@ -73,7 +75,6 @@ def decay_run(sandbox: Sandbox, run: Rehearsal, batch: OverfitBatch) -> DecayRun
         )
     goal, losses, fit = batch.goal, list[float](), False
     given = _same_batch(sandbox, batch)
-    limit = CONTROL_UPDATES if best.fit else len(best.losses)
     rate = next((r for r in CONTROL_RATES if best.optimizer == f"Adam(lr={r:g})"), CONTROL_RATES[0])
     with sandbox.trial(), without_dropout(sandbox.model) as handlers:
         optimizer = _decaying(sandbox, rate, coupled=coupled)
@@ -96,12 +97,6 @@ def decay_run(sandbox: Sandbox, run: Rehearsal, batch: OverfitBatch) -> DecayRun
         without=best.share,
         fit=fit,
     )
-
-
-def _coupled(optimizer: torch.optim.Optimizer) -> bool:
-    name = type(optimizer).__name__
-    flags = [group.get("decoupled_weight_decay") for group in optimizer.param_groups]
-    return not (any(flags) or name.endswith("W") or "Lion" in name)
 
 
 def _decaying(sandbox: Sandbox, rate: float, *, coupled: bool) -> torch.optim.Optimizer:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
+from nncheck.lab.meter import ENOUGH
 from nncheck.lab.micro import micro_batches, sample_losses
 from nncheck.lab.objective import detach_all
 from nncheck.lab.pairing import constant_inputs, input_tensors, other_targets, permuted_inputs, same_tensors
@@ -133,9 +134,13 @@ def input_baseline(sandbox: Sandbox, short: ShortRun, batch: OverfitBatch) -> In
     if len(micro) < 2:
         raise CannotMeasure("one epoch has a single batch: there are no fresh samples to compare on")
     _require_pairs(sandbox, micro, short.checkpoint)
-    end = sandbox.meter.train_steps + MOST_STEPS
+    end = sandbox.meter.until(MOST_STEPS)
+    users = not short.diverged and batch.users.fit and batch.users.clip is None
+    shared = users and short.checkpoint is not None  # the run on the real inputs is there already
+    if sandbox.meter.train_steps + _price(sandbox, LOOKS[0], short) * (2 / 3 if shared else 1) > end:
+        raise CannotMeasure(ENOUGH)
     control = next((r for r in CONTROL_RATES if batch.best.optimizer == f"Adam(lr={r:g})"), CONTROL_RATES[0])
-    if not short.diverged and batch.users.fit and batch.users.clip is None:
+    if users:
         found = _compare(sandbox, short, batch, rate=None, end=end)
         if found.helps or _is_control(sandbox) or sandbox.meter.train_steps + _price(sandbox, LOOKS[0], short) > end:
             return found

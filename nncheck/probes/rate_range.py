@@ -13,6 +13,7 @@ from torch import nn
 from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
 from nncheck.lab.held import Level, fall, level_if_possible
+from nncheck.lab.meter import ENOUGH
 from nncheck.lab.micro import micro_batches, micro_size, sample_losses
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.training import control_optimizer, named_optimizer, train, users_optimizer, without_dropout
@@ -155,6 +156,8 @@ def rate_range(sandbox: Sandbox, run: Rehearsal, short: ShortRun) -> RateRange:
     rate = leading_rate(sandbox)
     if rate <= 0:
         raise CannotMeasure("the rate is 0")
+    if not sandbox.meter.affords(COST):
+        raise CannotMeasure(ENOUGH)
     rates, losses, smooth, ended = _range_test(sandbox, rate, whole=short.whole)
     first = groups[0]
     betas = first.get("betas")
@@ -169,7 +172,9 @@ def rate_range(sandbox: Sandbox, run: Rehearsal, short: ShortRun) -> RateRange:
         ended=ended,
         momentum=float(momentum) if isinstance(momentum, (int, float)) and not first.get("dampening") else None,
         betas=(float(betas[0]), float(betas[1])) if isinstance(betas, (tuple, list)) and len(betas) == 2 else None,
-        control=_short(sandbox, run, short, None) if price <= CONTROL_PRICE else None,
+        control=_short(sandbox, run, short, None)
+        if price <= CONTROL_PRICE and sandbox.meter.affords(SHORT * price)
+        else None,
         tried=(),
         pretrained=trained_before(sandbox),
         clips=clips(sandbox.setup)
@@ -178,7 +183,7 @@ def rate_range(sandbox: Sandbox, run: Rehearsal, short: ShortRun) -> RateRange:
     tried: list[RateRun] = []
     end = sandbox.meter.train_steps + MOST_TRIED
     for factor in _lower(found) if harmed(run, found) else _higher(found) if slow(run) else ():
-        if tried and sandbox.meter.train_steps + SHORT * price > end:
+        if not sandbox.meter.affords(SHORT * price) or (tried and sandbox.meter.train_steps + SHORT * price > end):
             break
         one = _short(sandbox, run, short, factor)
         if one is None:

@@ -140,7 +140,8 @@ def _judge_controls(
         )
     if adam is None or not _better(run, adam, worth):
         tried = ", ".join(c.optimizer for c in controls.runs)
-        return skipped(f"undecided: {tried} does not make it fall for certain either", measured=measured, **details)
+        how = f"{tried} does not make it fall for certain either" if tried else controls.no_more
+        return skipped(f"undecided: {how}", measured=measured, **details)
     rises = run.diverged or run.seen.fall[1] < -SURE
     return (failed if rises else warned)(
         f"{measured}; {_said(adam)}",
