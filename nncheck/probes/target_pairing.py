@@ -69,11 +69,13 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetPairing:
-    """One forward pass on the first batch in train mode. `compared` says, for people, what met what."""
+    """One forward pass on the first batch in train mode. `compared` says, for people, what met what, and `expanded` whether the
+    last of these makes more pairs than there are of either."""
 
     compared: tuple[str, ...]
     pairings: tuple[Pairing, ...]
     layouts: tuple[Layout, ...]
+    expanded: bool = False
 
 
 @probe
@@ -87,8 +89,9 @@ def target_pairing(sandbox: Sandbox) -> TargetPairing:
     others = {name: Derived([t]) for name, t in batches.named_tensors(batch)} if own else {}
     fed: set[str] = set()
     joins: list[tuple[str, Place, Tensor, Tensor]] = []
+    strewn: list[tuple[str, Place, Tensor, Tensor]] = []
     guessed: list[tuple[str, str, Place, Tensor, Tensor]] = []
-    met: list[str] = []
+    met: list[tuple[str, bool]] = []
     heads: dict[Node, tuple[str, Tensor, int]] = {}
 
     def see_call(call: Call) -> None:
@@ -107,9 +110,11 @@ def target_pairing(sandbox: Sandbox) -> TargetPairing:
                 guessed.append((name, operator, call.place(), output.detach(), other))
             if other not in derived:
                 continue
-            met.append(f"{tuple(output.shape)} {operator} {tuple(other.shape)}")
+            met.append((f"{tuple(output.shape)} {operator} {tuple(other.shape)}", _grows(output, other)))
             if _outer(output, other):
                 joins.append((operator, call.place(), output.detach(), other))
+            elif _strewn(output, other):
+                strewn.append((operator, call.place(), output.detach(), other))
             return
 
     def see_module(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -119,26 +124,39 @@ def target_pairing(sandbox: Sandbox) -> TargetPairing:
         if dimension is not None and isinstance(output, Tensor) and output.grad_fn is not None:
             heads[output.grad_fn] = (name, output, dimension % output.ndim)
 
+    named: list[tuple[str, bool]] = []
     with sandbox.trial():
         outcome = sandbox.forward(batch, calls=(see_call,), modules=(see_module,))
         origins = sandbox.setup.origins
         pairings = [p for call in outcome.calls if (p := _broadcast(call, place_of(call, origins))) is not None]
         for operator, place, output, other in joins:
             pairings.append(_joined(operator, place, output, other, _permuted_change(sandbox, batch, outcome.output)))
+        for operator, place, output, other in strewn[:1]:
+            pairing = _joined(operator, place, output, other, _permuted_change(sandbox, batch, outcome.output))
+            if pairing.changed is not None:  # the shapes by themselves may be meant
+                pairings.append(pairing)
         value = float(outcome.loss.detach())
         layouts = [
             found
             for call in outcome.calls
             if (found := _layout(sandbox, call, place_of(call, origins), heads)) is not None
         ]
-        compared = [f"{c.kind} of {tuple(c.input.shape)} and {tuple(c.target.shape)}" for c in outcome.calls]
+        for c in outcome.calls:
+            grows = c.kind not in CLASSIFICATION and _grows(c.input, c.target)
+            named.append((f"{c.kind} of {tuple(c.input.shape)} and {tuple(c.target.shape)}", grows))
     del outcome
     heads.clear()
     for name, operator, place, output, other in guessed[:1]:
         # Only what the loss does not tell apart was certainly not meant.
         if name not in fed:
             pairings.append(_joined(operator, place, output, other, _reordered_change(sandbox, batch, name, value)))
-    return TargetPairing(compared=tuple(compared or met), pairings=tuple(pairings), layouts=tuple(layouts))
+    said = named or met
+    return TargetPairing(
+        compared=tuple(text for text, _ in said),
+        pairings=tuple(pairings),
+        layouts=tuple(layouts),
+        expanded=bool(said) and said[-1][1],
+    )
 
 
 def _outer(output: Tensor, target: Tensor) -> bool:
@@ -150,6 +168,17 @@ def _outer(output: Tensor, target: Tensor) -> bool:
     if output.ndim == target.ndim or [d for d in output.shape if d != 1] != [d for d in target.shape if d != 1]:
         return False
     return _grows(output, target)
+
+
+def _strewn(output: Tensor, target: Tensor) -> bool:
+    """Whether one target for each of several-valued predictions has its samples laid along another dimension than theirs:
+    (N, K) against (N, 1, 1), which makes N x N x K. The same expansion is meant where sets are compared as wholes."""
+    return (
+        output.ndim != target.ndim
+        and output.ndim > 1
+        and target.numel() == output.size(0) == max(target.shape, default=0)
+        and _grows(output, target)
+    )
 
 
 def _grows(output: Tensor, target: Tensor) -> bool:

@@ -327,3 +327,40 @@ def test_a_target_under_any_key_of_a_training_step_is_seen(squeezed: bool, found
         assert pairing.result == (8, 8, 6, 6)
         assert pairing.changed is not None
         assert pairing.changed < 1e-5
+
+
+def _pinball(error: Tensor) -> Tensor:
+    levels = torch.tensor([0.1, 0.5, 0.9])
+    return torch.maximum(levels * error, (levels - 1) * error).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "outputs", "found", "expanded"),
+    [
+        (lambda z, y: _pinball(y[:, None] - z), 3, 0, False),
+        (lambda z, y: _pinball(y[:, None, None] - z), 3, 1, True),
+        (
+            lambda z, y: _pinball((y[:, None, None] - z).diagonal().T),
+            3,
+            1,
+            True,
+        ),  # the samples' own pairs, taken out again
+        (lambda z, y: (z[:, None] - y[None, :, None]).square().sum(-1).amin(1).mean(), 3, 0, True),  # as sets
+        (lambda z, y: F.mse_loss(z.reshape(-1, 1), y), 2, 0, True),
+    ],
+)
+def test_one_target_each_laid_along_another_dimension(loss_fn: Loss, outputs: int, found: int, expanded: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(64, 6, generator=generator), torch.randn(64, generator=generator)
+    model = nn.Linear(6, outputs)
+    made = Recipe(
+        model=model, train_loader=DataLoader(TensorDataset(x, y), batch_size=32), loss_fn=loss_fn,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+    )  # fmt: skip
+    seen = target_pairing(_sandbox(made))
+    assert (len(seen.pairings), seen.expanded) == (found, expanded)
+    for pairing in seen.pairings:
+        own = "diagonal" in str(loss_fn.__code__.co_names)
+        assert pairing.result == (32, 32, 3)
+        assert pairing.changed is not None
+        assert (pairing.changed > 1e-5) is own

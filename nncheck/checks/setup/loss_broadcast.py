@@ -12,7 +12,7 @@ How to fix
     `logits.transpose(1, 2)` for (batch, time, classes), and move the classes last before a `view(-1, classes)`.
 Known limits
     One batch. Hand-written losses are seen where they subtract or multiply predictions and targets. Shapes that were expanded on
-    purpose, as in pairwise and quantile losses, are not reported. Scores that were computed with after their layer are not
+    purpose, as in pairwise and quantile losses, are reported only if the loss does not notice whose target is whose. Scores that were computed with after their layer are not
     followed.
 Source
     pytorch#16045, pytorch#18349 and dozens of forum threads on "Using a target size that is different to the input size".
@@ -43,6 +43,8 @@ def loss_broadcast(seen: TargetPairing) -> Verdict:
             expected="one position for each prediction",
             numbers={"positions": float(first.touched)},
         )
+    if seen.compared and seen.expanded:
+        return passed(f"{seen.compared[-1]} broadcast to more pairs than there are of either: taken as meant")
     if seen.compared:
         return passed(f"no broadcasting in {seen.compared[-1]}", expected="one target for each prediction")
     if seen.pairings:
@@ -105,6 +107,8 @@ def _squeeze(pairing: Pairing) -> str:
     output, target = pairing.output, pairing.target
     longer = output if len(output) > len(target) else target
     singles = [d for d, length in enumerate(longer) if length == 1]
+    if _count(target) == output[0] != _count(output):
+        return f"output, target.reshape(-1{', 1' * (len(output) - 1)})"
     if len(output) == len(target):
         return "output, target.reshape(output.shape)"
     if len(singles) != 1:

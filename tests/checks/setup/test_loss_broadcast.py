@@ -63,6 +63,9 @@ def test_layout(layout: Layout, status: Status) -> None:
 def test_nothing_met() -> None:
     assert loss_broadcast(_seen()).status == Status.SKIP
     assert loss_broadcast(_seen(compared=("mse of (64,) and (64,)",))).status == Status.PASS
+    grown = dataclasses.replace(_seen(compared=("mse of (128, 1) and (64,)",)), expanded=True)
+    assert loss_broadcast(grown).status == Status.PASS
+    assert "no broadcasting" not in loss_broadcast(grown).measured
 
 
 @pytest.mark.parametrize(
@@ -73,6 +76,8 @@ def test_nothing_met() -> None:
         ((8, 1, 4, 4), (8, 4, 4), "output.squeeze(1), target"),
         ((64, 1), (1, 64), "output, target.reshape(output.shape)"),
         ((8, 1, 1), (8,), "output.reshape(target.shape), target"),
+        ((32, 3), (32, 1, 1), "output, target.reshape(-1, 1)"),
+        ((32, 5, 3), (32,), "output, target.reshape(-1, 1, 1)"),
     ],
 )
 def test_the_remedy_is_exact(output: tuple[int, ...], target: tuple[int, ...], code: str) -> None:
