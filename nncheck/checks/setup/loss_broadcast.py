@@ -12,8 +12,8 @@ How to fix
     `logits.transpose(1, 2)` for (batch, time, classes), and move the classes last before a `view(-1, classes)`.
 Known limits
     One batch. Hand-written losses are seen where they subtract or multiply predictions and targets. Shapes that were expanded on
-    purpose, as in pairwise and quantile losses, are reported only if the loss does not notice whose target is whose. Scores that were computed with after their layer are not
-    followed.
+    purpose, as in pairwise and quantile losses, are not reported as long as the loss notices whose target is whose. Scores that
+    were computed with after their layer are not followed.
 Source
     pytorch#16045, pytorch#18349 and dozens of forum threads on "Using a target size that is different to the input size".
 """
