@@ -1,5 +1,6 @@
 """The rehearsal, its controls and the run under decay, on networks whose answer is known."""
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +11,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from nncheck import Recipe
+from nncheck.errors import CannotMeasure
 from nncheck.evidence import Evidence
 from nncheck.lab.held import fall
+from nncheck.lab.meter import ENOUGH, LIMIT
 from nncheck.lab.sandbox import Sandbox
-from nncheck.probes.controls import Controls, ahead, collapsed
+from nncheck.probes.controls import Controls, ahead, collapsed, weighs
 from nncheck.probes.decay_run import DecayRun
+from nncheck.probes.input_baseline import InputBaseline
+from nncheck.probes.overfit import OverfitBatch
+from nncheck.probes.rate_range import RateRange
 from nncheck.probes.rehearsal import UPDATES, Rehearsal, rehearsal
 from nncheck.target.assemble import assemble
-from tests.rehearsals import level, look
+from tests.rehearsals import level, look, moves, rehearsal as fake_rehearsal
 
 torch.set_num_threads(1)
 
@@ -182,6 +188,61 @@ def test_a_control_of_another_kind_comes_with_each_doubt() -> None:
     decayed = Evidence(_sandbox(lambda p: torch.optim.SGD(p, lr=0.05, weight_decay=10.0))).get(Controls)
     assert decayed.runs[0].kind == "no decay"
     assert decayed.runs[0].fall[1] > 3
+
+
+def test_a_control_that_would_be_the_users_own_run_again_is_not_made() -> None:
+    def nothing(output: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(0 * output, target)
+
+    def controls_of(make: Callable[[Any], torch.optim.Optimizer]) -> Controls:
+        return Evidence(_sandbox(make, loss_fn=nothing)).get(Controls)
+
+    own = controls_of(lambda p: torch.optim.AdamW(p, lr=1e-3))
+    assert (own.doubt, own.runs) == ("no certain fall", ())
+    assert "AdamW" in own.no_more
+    for other in (
+        controls_of(lambda p: torch.optim.Adam(p, lr=1e-3, betas=(0.999, 0.9))),
+        controls_of(lambda p: torch.optim.Adam(p, lr=1e-5)),
+        controls_of(lambda p: torch.optim.Adam(list(p)[:2], lr=1e-3)),
+    ):
+        assert [control.optimizer for control in other.runs] == [
+            "Adam(lr=0.001)"
+        ]  # none at 3e-4: the loss does not rise
+
+
+@pytest.mark.parametrize(
+    ("decay", "coupled", "weighs_in"),
+    [
+        (0.0, True, False),  # |w| = 4, a gradient of 0.1, a rate of 1e-3, 60 updates
+        (0.01, True, False),  # 0.04 beside 0.1
+        (0.02, True, True),  # 0.08
+        (0.1, False, False),  # takes 0.6 % of the weights
+        (0.2, False, True),  # 1.2 %
+    ],
+)
+def test_only_a_decay_that_could_turn_an_update_round_is_left_out_for_a_run(
+    decay: float, coupled: bool, weighs_in: bool
+) -> None:
+    run = fake_rehearsal(moves=(moves(decay=decay),))
+    assert weighs(run, coupled=coupled) is weighs_in
+    still = fake_rehearsal(moves=(moves(decay=decay, gradient=0.0),))
+    assert not weighs(still, coupled=True)  # without a gradient there is nothing that decay could outweigh
+
+
+def test_nothing_is_begun_above_the_limit() -> None:
+    sandbox = _sandbox(lambda p: torch.optim.SGD(p, lr=1e-9))
+    evidence = Evidence(sandbox)
+    evidence.get(Rehearsal)
+    sandbox.meter.count(backward=1.5 * (LIMIT - 50 - sandbox.meter.train_steps))
+    assert sandbox.meter.affords(50)
+    assert not sandbox.meter.affords(51)
+    assert sandbox.meter.until(180) == pytest.approx(LIMIT)
+    found = evidence.get(Controls)
+    assert (found.doubt, found.runs, found.no_more) == ("no certain fall", (), ENOUGH)
+    for kind in (RateRange, InputBaseline, OverfitBatch):
+        with contextlib.suppress(CannotMeasure):
+            evidence.get(kind)
+    assert sandbox.meter.train_steps < LIMIT + 30
 
 
 def test_answers_collapse_only_if_they_once_differed() -> None:
