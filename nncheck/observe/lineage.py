@@ -85,6 +85,23 @@ def compares_activations(node: Node | None) -> bool:
     return False
 
 
+def added_leaves(node: Node | None) -> list[Tensor]:
+    """The tensors without history that are added to a result as they are: `score + mean` has `mean`."""
+    found = [] if node is None else [node]
+    leaves: list[Tensor] = []
+    for _ in range(_FEW):
+        if not found:
+            break
+        node = found.pop()
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        elif node_name(node).startswith("AddBackward"):
+            found.extend(sources(node) if getattr(node, "_saved_alpha", 1) == 1 else sources(node)[:1])
+        elif node_name(node).startswith((*_MOVES, "Expand")):
+            found.extend(sources(node)[:1])
+    return leaves
+
+
 def _two_activations(node: Node) -> bool:
     operands = sources(node)
     return len(operands) == 2 and all(_has_layers(operand) for operand in operands)

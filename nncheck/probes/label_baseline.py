@@ -14,6 +14,7 @@ from nncheck.lab import batch as batches
 from nncheck.lab.sandbox import Sandbox
 from nncheck.losses.call import (
     CLASSIFICATION,
+    REGRESSION,
     LossCall,
     classes,
     floor,
@@ -25,7 +26,7 @@ from nncheck.losses.call import (
 from nncheck.losses.label_luck import all_targets, drawn_anew, error_of_constant, rows_of, unusual_target
 from nncheck.losses.levels import best_constant
 from nncheck.losses.starting import describe_options, uninformed
-from nncheck.observe.lineage import Node, back_through_moves
+from nncheck.observe.lineage import Node, added_leaves, back_through_moves
 from nncheck.observe.source import layer_place, located
 from nncheck.registry import probe
 from nncheck.verdict import Place
@@ -60,7 +61,8 @@ class LabelBaseline:
     lowest: what perfect predictions would reach on the first batch.
     zero: the loss of the output zero. bias: the outputs of the best constant. shares: of labels, or rates, or means.
     now: the mean outputs of the first batch. spread: of the outputs over samples. deviation: of the targets.
-    head: where the output layer is made; head_name, head_has_bias, head_type.
+    head: where the output layer is made; head_name, head_has_bias, head_type. For numbers that are summed up behind the last
+    layer it is the parameter among the summands ("Parameter"), which does what a bias does.
     updates: of the output layer alone, with the user's optimizer, until the loss is within 5 % of the constant; None if unknown.
     """
 
@@ -159,6 +161,8 @@ def label_baseline(sandbox: Sandbox) -> LabelBaseline:
         if labels is not None and len(labels) and call.kind in CLASSIFICATION:
             bias = bias.clamp_min(math.log(0.5 / len(labels)))  # a class not seen is rare, not impossible
         name, module = own[:2] if own else ("", None)
+        shift = "" if own or call.kind not in REGRESSION else _shift(sandbox.model, call, bias.numel())
+        name = name or shift
         return LabelBaseline(
             kind=call.kind,
             place=place_of(call, sandbox.setup.origins),
@@ -184,12 +188,20 @@ def label_baseline(sandbox: Sandbox) -> LabelBaseline:
             shares=_shares(call, target, counts),
             now=tuple(outputs.mean(0).tolist()) if outputs.size(1) <= WIDEST else (),
             spread=float(outputs.std(0, correction=0).mean()),
-            head=located(layer_place(sandbox.model, name), sandbox.setup.origins.get("model")) if own else None,
+            head=located(layer_place(sandbox.model, name), sandbox.setup.origins.get("model")) if name or own else None,
             head_name=name,
-            head_type=type(module).__name__ if module is not None else "",
-            head_has_bias=getattr(module, "bias", None) is not None,
-            updates=_updates(sandbox, call, target, constant, own) if own and first > FAR * constant else None,
+            head_type=type(module).__name__ if module is not None else "Parameter" if shift else "",
+            head_has_bias=bool(shift) or getattr(module, "bias", None) is not None,
+            updates=_updates(sandbox, call, target, constant, own)
+            if (own or shift) and first > FAR * constant
+            else None,
         )
+
+
+def _shift(model: nn.Module, call: LossCall, width: int) -> str:
+    """The name of a trainable parameter of `width` numbers that is added to every output; "" without one."""
+    leaves = {id(leaf) for leaf in added_leaves(call.input.grad_fn)}
+    return next((n for n, p in model.named_parameters() if id(p) in leaves and p.numel() == width), "")
 
 
 def _labels(call: LossCall, target: Tensor) -> Tensor | None:

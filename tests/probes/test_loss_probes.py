@@ -364,3 +364,43 @@ def test_one_target_each_laid_along_another_dimension(loss_fn: Loss, outputs: in
         assert pairing.result == (32, 32, 3)
         assert pairing.changed is not None
         assert (pairing.changed > 1e-5) is own
+
+
+class _Summed(nn.Module):
+    """A score that is put together from parts: from a mean and two halves, say, or values with an advantage over their mean."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.one, self.other = nn.Linear(6, 4), nn.Linear(6, 4)
+        self.mean = nn.Parameter(torch.zeros(2 if form == "two" else 1))
+        self.form = form
+
+    def forward(self, x: Tensor) -> Tensor:
+        match = (self.one(x) * self.other(x)).sum(1)
+        return {
+            "added": lambda: (match[:, None] + self.mean).squeeze(1),
+            "first": lambda: self.mean + match,
+            "scaled": lambda: match * self.mean,
+            "behind": lambda: torch.relu(match + self.mean),
+            "twice": lambda: torch.add(match, self.mean, alpha=2),
+            "two": lambda: match + self.mean.sum(),
+        }[self.form]()
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("added", "mean"), ("first", "mean"), ("scaled", ""), ("behind", ""), ("twice", ""), ("two", "")],
+)
+def test_a_mean_that_is_added_to_the_outputs_is_their_bias(form: str, name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(256, 6, generator=generator), 3.5 + torch.randn(256, generator=generator) / 2
+    model = _Summed(form)
+    made = Recipe(
+        model=model, train_loader=DataLoader(TensorDataset(x, y), batch_size=32), loss_fn=nn.MSELoss(),
+        optimizer=torch.optim.Adam(model.parameters(), lr=0.1),
+    )  # fmt: skip
+    labels = label_baseline(_sandbox(made))
+    assert (labels.head_name, labels.head_type) == (name, "Parameter" if name else "")
+    assert (labels.head is not None) is bool(name)
+    assert labels.bias == pytest.approx((float(y.mean()),), rel=1e-4)
+    assert (labels.updates is not None) is bool(name)

@@ -7,8 +7,8 @@ Why it matters
     With rare classes or targets far from zero the first updates do nothing but move the output bias: a loss curve like a hockey
     stick, steps that a bias set beforehand saves.
 How to fix
-    Set the output layer's bias to the values given before the optimizer is made. If the layer has no bias, give it one; for
-    regression, standardising the targets does the same.
+    Set the output layer's bias, or the mean that is added to the outputs, to the values given before the optimizer is made. If
+    the layer has no bias, give it one; for regression, standardising the targets does the same.
 Known limits
     A warning at most: it costs updates, not correctness. The updates saved are simulated for the output layer alone, on its mean
     input, with the user's optimizer and no schedule. Targets made inside the model are known for the first batch only.
@@ -71,7 +71,7 @@ def output_bias_init(labels: LabelBaseline, start: InitialLoss) -> Verdict:
         return skipped("the best constant does not fit the shape of the output")
     if labels.classes > 1 and labels.labels < TOKENS_EACH * labels.distinct and labels.several:
         return skipped(f"{labels.labels} labels are too few for the shares of {labels.distinct} that occur")
-    if labels.classes > 1 and labels.distinct == 1:
+    if labels.distinct == 1 if labels.classes > 1 else _all_alike(labels):
         return skipped("every label seen is the same: there is nothing to predict")
     if not labels.mixed_order and labels.classes > 1:
         return skipped("most batches hold one label only, so that the labels seen may not be those of the data set")
@@ -79,8 +79,10 @@ def output_bias_init(labels: LabelBaseline, start: InitialLoss) -> Verdict:
         return _passed(labels)  # what lies between the last layer and the loss decides what a bias can do
     if labels.kind in R0:
         return _regression(labels)
-    if labels.classes >= 2 * max(1, labels.distinct) and not labels.several:
-        return _passed(labels)  # classes that never occur: the head is too wide (loss-at-init)
+    if labels.classes >= 2 * max(1, labels.distinct):
+        return _passed(
+            labels
+        )  # classes that never occur here: the head is too wide (loss-at-init), or the pictures are few
     if labels.unusual:
         return _passed(
             labels
@@ -90,6 +92,11 @@ def output_bias_init(labels: LabelBaseline, start: InitialLoss) -> Verdict:
     if gap <= _allowed(labels) or own < OWN_SHARE * gap:
         return _passed(labels)
     return _warn(labels, f"{_what(labels)}: the loss starts {gap:.3g} above the best constant")
+
+
+def _all_alike(labels: LabelBaseline) -> bool:
+    """Whether every label of a yes or no is the same, as those that a generator wants its pictures to have."""
+    return labels.kind not in R0 and bool(labels.shares) and all(share in (0.0, 1.0) for share in labels.shares)
 
 
 def _gap(labels: LabelBaseline) -> float:
@@ -201,6 +208,9 @@ def _remedies(labels: LabelBaseline) -> tuple[Remedy, ...]:
     if labels.kind == "bce":
         logits = tuple(math.log(max(p, 1e-12)) - math.log(max(1 - p, 1e-12)) for p in labels.bias)
         code = f"{layer}.bias.data = {_tensor(logits)}"
+    elif labels.head_type == "Parameter":
+        one = len(labels.bias) == 1
+        code = f"{layer}.data.fill_({labels.bias[0]:.4g})" if one else f"{layer}.data.copy_({_tensor(labels.bias)})"
     else:
         code = (
             f"{layer}.bias.data = {_tensor(labels.bias)}" if labels.bias else f"{layer}.bias.data = label_shares.log()"

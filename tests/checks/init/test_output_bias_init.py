@@ -53,6 +53,9 @@ def _status(base: LabelBaseline, /, **changes: object) -> Status:
         ({"loss": 0.2}, Status.PASS),
         ({"here": math.nan}, Status.SKIP),
         ({"kind": ""}, Status.SKIP),
+        ({"shares": (1.0,), "constant": 0.0}, Status.SKIP),  # a generator wants all its pictures called real
+        ({"shares": (0.0, 1.0), "constant": 0.0}, Status.SKIP),
+        ({"shares": (0.0, 0.05)}, Status.WARN),
     ],
 )
 def test_rare_events(changes: dict[str, object], status: Status) -> None:
@@ -70,6 +73,8 @@ def test_rare_events(changes: dict[str, object], status: Status) -> None:
         ({"constant": 1.0, "several": True, "labels": 199}, Status.SKIP),
         ({"constant": 1.0, "several": True, "labels": 201}, Status.WARN),
         ({"constant": 1.0, "distinct": 5}, Status.PASS),  # the head is too wide
+        ({"constant": 1.0, "distinct": 5, "several": True}, Status.PASS),  # or few pictures were seen
+        ({"constant": 1.0, "distinct": 6, "several": True}, Status.WARN),
     ],
 )
 def test_classes(changes: dict[str, object], status: Status) -> None:
@@ -106,3 +111,15 @@ def test_the_remedy_is_the_tensor_itself() -> None:
 
 def test_a_trained_model_is_left_alone() -> None:
     assert output_bias_init(RARE, dataclasses.replace(START, trained="it has a state")).status == Status.SKIP
+
+
+@pytest.mark.parametrize(
+    ("bias", "code"),
+    [((3.5,), "model.mean.data.fill_(3.5)"), ((3.5, 1.0), "model.mean.data.copy_(torch.tensor([3.5, 1]))")],
+)
+def test_a_mean_that_is_added_is_set_itself(bias: tuple[float, ...], code: str) -> None:
+    verdict = output_bias_init(
+        dataclasses.replace(FAR, bias=bias, shares=bias, head_name="mean", head_type="Parameter"), START
+    )
+    assert verdict.status is Status.WARN
+    assert verdict.remedies[0].code == code
