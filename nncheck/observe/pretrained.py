@@ -11,6 +11,10 @@ from nncheck.losses.levels import best_constant
 
 # A forward pass or two to find out a shape moves BatchNorm's count too; training moves it further.
 FEWEST_BATCHES = 20
+# torch's layers whose default weights are uniform within 1/sqrt(fan-in) (kaiming_uniform with a = sqrt(5)), and how many a weight
+# needs for its form to be told.
+_UNIFORM = (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
+FEWEST_WEIGHTS = 200
 # A loss this far below what the best constant answer reaches was learned (or leaks); chance does not get there.
 LEARNED = 0.5
 
@@ -38,6 +42,29 @@ def trained_before(sandbox: Sandbox) -> str:
     if any(state for state in sandbox.optimizer.state.values()):
         return "the optimizer has a state already"
     return ""
+
+
+def as_made(module: torch.nn.Module) -> bool:
+    """Whether all larger weights of linear and convolutional layers are as torch makes them: uniform within 1/sqrt(fan-in).
+
+    The largest of n such numbers lies within 20/n of the bound but for a chance of e^-20, and never beyond; their root mean square is
+    bound/sqrt(3), give or take 0.26/sqrt(n) of the bound. Not one training step leaves that.
+    """
+    seen = False
+    for layer in module.modules():
+        weight = getattr(layer, "weight", None)
+        if not isinstance(layer, _UNIFORM) or not isinstance(weight, Tensor) or weight.numel() < FEWEST_WEIGHTS:
+            continue
+        values = weight.detach().double()
+        bound = (values[0].numel()) ** -0.5
+        number = values.numel()
+        largest, size = float(values.abs().max()), float(values.square().mean().sqrt())
+        if not (1 - 20 / number) * bound <= largest <= bound * (1 + 1e-6):
+            return False
+        if abs(size - bound / 3**0.5) > 5 * 0.26 * bound / number**0.5:
+            return False
+        seen = True
+    return seen
 
 
 def frozen_output(model: torch.nn.Module, width: int) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nncheck.lab.sandbox import Sandbox
 from nncheck.observe.graph import leaves
+from nncheck.observe.pretrained import as_made
 from nncheck.observe.source import class_place, is_users, layer_place
 from nncheck.observe.watch import Call
 from nncheck.probes.gradients import Gradients, ParameterGradients
@@ -40,8 +41,8 @@ class Branch:
     silent: they get gradients, all exactly zero. module: its class. owner: class of the module it hangs in, and `users`
     whether the user wrote that class or it is torch's. siblings: modules of the same class beside it that do learn.
     routed: a choice such as top-k is made beside it. calls: how often it ran in the pass looked at. cut, line: what cut it
-    off, and where. zeroed: a factor of exactly 0 stands before it. asleep: in eval mode. optimized: how many of its
-    parameters the optimizer holds. drifted: its values change without the optimizer.
+    off, and where. zeroed: a factor of exactly 0 stands before it. asleep: in eval mode. fresh: its weights are as torch made
+    them. optimized: how many of its parameters the optimizer holds. drifted: its values change without the optimizer.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Branch:
     routed: bool
     calls: int
     asleep: bool
+    fresh: bool
     zeroed: bool
     optimized: int
     drifted: bool
@@ -200,6 +202,7 @@ def _branch(model: nn.Module, name: str, rows: list[ParameterGradients], follow:
         routed=any(layer == parent or parent.startswith(f"{layer}.") or not layer for layer in follow.routing),
         calls=sum(count for layer, count in follow.ran.items() if layer == name or layer.startswith(f"{name}.")),
         asleep=module is not None and not module.training and model.training,
+        fresh=module is not None and as_made(module),
         zeroed=any(m in follow.zeroed for m in members),
         optimized=sum(row.rate is not None for row in rows),
         drifted=any(row.drifted for row in rows),

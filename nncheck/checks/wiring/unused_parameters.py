@@ -27,9 +27,9 @@ from nncheck.verdict import Place, Remedy, Stage, Table, Verdict, failed, passed
 
 # Names by which people say that a part is not trained by this loss: under `no_grad` with such a name, or in eval mode, or
 # left out of the optimizer, it is taken as meant.
-_ON_PURPOSE = re.compile(
-    r"teacher|target|ema|momentum|frozen|freeze|backbone|pretrain|extractor|codebook|reference|prior", re.IGNORECASE
-)
+_ON_PURPOSE = re.compile(r"teacher|target|ema|momentum|frozen|freeze|codebook|reference|prior", re.IGNORECASE)
+# ... and these, unless its weights are as torch made them: nobody keeps a random backbone, and gives it to the optimizer too.
+_TRAINED_ELSEWHERE = re.compile(r"backbone|pretrain|extractor", re.IGNORECASE)
 
 _SAYS = {
     "never used": "never used in the forward pass",
@@ -62,7 +62,8 @@ def unused_parameters(steps: Gradients, found: Unreached) -> Verdict:
             measured += f"; without one, and as it seems on purpose: {_names(notes)}"
         return passed(measured, expected=expected, numbers=numbers, exhibits=table)
     # A cut behind a parameter that the optimizer was given is a contradiction in the set-up; an idle module may be a leftover.
-    certain = [b for b in faults if b.why == "cut" and b.optimized]
+    # One that goes by the name of something trained elsewhere is only a doubt, whatever its weights look like.
+    certain = [b for b in faults if b.why == "cut" and b.optimized and not _TRAINED_ELSEWHERE.search(b.name)]
     first = (certain or faults)[0]
     verdict = failed if certain else warned
     ordered = [*certain, *(b for b in faults if b not in certain)]
@@ -86,7 +87,9 @@ def meant(branch: Branch) -> bool:
         return True  # a library model's own spare part: a pooler, a head for another task
     if branch.siblings and branch.routed:
         return True  # an expert nothing was routed to
-    return branch.why in ("no_grad", "cut") and bool(_ON_PURPOSE.search(branch.name))
+    if branch.why not in ("no_grad", "cut"):
+        return False
+    return bool(_ON_PURPOSE.search(branch.name)) or (not branch.fresh and bool(_TRAINED_ELSEWHERE.search(branch.name)))
 
 
 def _summary(first: Branch, count: int) -> str:

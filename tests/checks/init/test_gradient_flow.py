@@ -48,7 +48,7 @@ def lost(**changed: object) -> LostGradient:
 def branch(name: str, *names: str, **changed: object) -> Branch:
     fields = {
         "name": name, "module": "Linear", "names": names or (f"{name}.weight", f"{name}.bias"), "size": 20, "why": "dropped",
-        "silent": True, "owner": "Net", "users": True, "siblings": 0, "routed": False, "calls": 1, "asleep": False,
+        "silent": True, "owner": "Net", "users": True, "siblings": 0, "routed": False, "calls": 1, "asleep": False, "fresh": False,
         "zeroed": False, "optimized": 2, "drifted": False, "cut": "", "line": None, "place": Place(name=name),
     }  # fmt: skip
     return Branch(**{**fields, **changed})

@@ -43,6 +43,15 @@ def test_names_that_say_frozen_under_no_grad(name: str, status: Status) -> None:
     assert unused_parameters(SEEN, Unreached(branches=(found,), total=2)).status is status
 
 
+@pytest.mark.parametrize("why", ["no_grad", "cut"])
+@pytest.mark.parametrize(
+    ("name", "status"), [("backbone", Status.WARN), ("pretrained_body", Status.WARN), ("teacher", Status.PASS)]
+)
+def test_a_random_backbone_that_the_optimizer_holds_is_not_meant(name: str, status: Status, why: str) -> None:
+    found = branch(name, "0.weight", silent=False, why=why, fresh=True)
+    assert unused_parameters(SEEN, Unreached(branches=(found,), total=2)).status is status
+
+
 def test_nothing_reached_nothing_trainable_nothing_missing() -> None:
     none = Unreached(branches=(), total=0)
     assert unused_parameters(Gradients(parameters=(), losses=(1.0,)), none).status is Status.SKIP
