@@ -171,7 +171,12 @@ class NoGrad(Net):
         return self.fc(h)
 
 
-@twin("unused-parameters", "gradient-flow", row="G12")
+@twin(
+    "unused-parameters",
+    "gradient-flow",
+    row="G12",
+    unseen="a part called backbone under no_grad is how people freeze one; no number tells that this one was to train",
+)
 def no_grad_left_around_the_encoder(fault: bool) -> Recipe:
     torch.manual_seed(0)
     return recipe(NoGrad(Backbone(), "no_grad" if fault else ""), task(6), lr=3e-3)

@@ -28,7 +28,8 @@ from nncheck.verdict import Place, Remedy, Stage, Table, Verdict, failed, passed
 # Names by which people say that a part is not trained by this loss: under `no_grad` with such a name, or in eval mode, or
 # left out of the optimizer, it is taken as meant.
 _ON_PURPOSE = re.compile(r"teacher|target|ema|momentum|frozen|freeze|codebook|reference|prior", re.IGNORECASE)
-# ... and these, unless its weights are as torch made them: nobody keeps a random backbone, and gives it to the optimizer too.
+# ... and these under `no_grad` or behind a `detach`. By other ways, such as `.data` or a list of numbers, people lose a gradient and
+# do not mean to; then only weights that are not as torch made them say that it was trained elsewhere.
 _TRAINED_ELSEWHERE = re.compile(r"backbone|pretrain|extractor", re.IGNORECASE)
 
 _SAYS = {
@@ -89,7 +90,9 @@ def meant(branch: Branch) -> bool:
         return True  # an expert nothing was routed to
     if branch.why not in ("no_grad", "cut"):
         return False
-    return bool(_ON_PURPOSE.search(branch.name)) or (not branch.fresh and bool(_TRAINED_ELSEWHERE.search(branch.name)))
+    if _TRAINED_ELSEWHERE.search(branch.name):
+        return branch.why == "no_grad" or branch.cut.startswith("detach") or not branch.fresh
+    return bool(_ON_PURPOSE.search(branch.name))
 
 
 def _summary(first: Branch, count: int) -> str:

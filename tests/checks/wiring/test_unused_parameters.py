@@ -43,12 +43,18 @@ def test_names_that_say_frozen_under_no_grad(name: str, status: Status) -> None:
     assert unused_parameters(SEEN, Unreached(branches=(found,), total=2)).status is status
 
 
-@pytest.mark.parametrize("why", ["no_grad", "cut"])
 @pytest.mark.parametrize(
-    ("name", "status"), [("backbone", Status.WARN), ("pretrained_body", Status.WARN), ("teacher", Status.PASS)]
+    ("name", "cut", "fresh", "status"),
+    [
+        ("backbone", ".data", True, Status.WARN),
+        ("backbone", ".data", False, Status.PASS),
+        ("backbone", "detach()", True, Status.PASS),
+        ("pretrained_body", "tolist()", True, Status.WARN),
+        ("teacher", ".data", True, Status.PASS),
+    ],
 )
-def test_a_random_backbone_that_the_optimizer_holds_is_not_meant(name: str, status: Status, why: str) -> None:
-    found = branch(name, "0.weight", silent=False, why=why, fresh=True)
+def test_a_random_backbone_behind_an_odd_cut_is_not_meant(name: str, cut: str, fresh: bool, status: Status) -> None:
+    found = branch(name, "0.weight", silent=False, why="cut", cut=cut, fresh=fresh)
     assert unused_parameters(SEEN, Unreached(branches=(found,), total=2)).status is status
 
 
