@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from nncheck.errors import CannotMeasure
 from nncheck.lab import batch as batches
 from nncheck.lab.micro import micro_batches
 from nncheck.lab.sandbox import Sandbox
-from nncheck.losses.call import LossCall, classes
+from nncheck.losses.call import LossCall, classes, place_of
 from nncheck.losses.starting import KNOWN, Part, StartingLoss, has_classes, part_of, together
 from nncheck.observe.layer_sizes import Layer, LayerWatch, rms, widest
 from nncheck.observe.pretrained import frozen_output, trained_before
@@ -41,6 +42,24 @@ class SumTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Use:
+    """What the final loss of the first batch makes of one call of a loss.
+
+    weight: its derivative by the call's value; None for an unreduced one, or where there is none. classes: of a distribution.
+    against: how many predictions of a label (0, 1) lower the final loss when their own loss rises; of: predictions of each.
+    Both (0, 0) but for unreduced losses of yes or no.
+    """
+
+    kind: str
+    place: Place
+    reduction: str
+    classes: int
+    weight: float | None
+    against: tuple[int, int] = (0, 0)
+    of: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class InitialLoss:
     """Losses of the first batches in train mode, before any update.
 
@@ -48,7 +67,8 @@ class InitialLoss:
     value. layers: of the first batch. suspects: the places of layers by name. input_size: root mean square of the float
     inputs. normalised: whether embeddings are normalised in the forward pass. trained: why the model seems trained.
     shuffled: the first loss with every parameter's values in another order, None if not needed. summed: set if the only loss is
-    the sum over all predictions. adaptive: whether the optimizer divides by the gradient's own size.
+    the sum over all predictions. adaptive: whether the optimizer divides by the gradient's own size. uses: of the first batch's
+    calls.
     """
 
     final: tuple[float, ...]
@@ -62,6 +82,7 @@ class InitialLoss:
     shuffled: float | None
     summed: SumTrial | None
     adaptive: bool
+    uses: tuple[Use, ...] = ()
 
 
 @probe
@@ -73,6 +94,7 @@ def initial_loss(sandbox: Sandbox) -> InitialLoss:
     watcher = LayerWatch()
     parts: list[list[Part]] = []
     other: set[str] = set()
+    uses: list[Use] = []
     with sandbox.trial():
         for index, batch in enumerate(_batches(sandbox)):
             sandbox.check_time()
@@ -86,6 +108,8 @@ def initial_loss(sandbox: Sandbox) -> InitialLoss:
             known = [call for call in outcome.calls if call.kind in KNOWN and call.input.numel()]
             other |= {call.kind for call in outcome.calls} - set(KNOWN)
             widths |= {_width(call) for call in known[:CALLS]}
+            if first:
+                uses = [_use(sandbox, call, outcome.loss) for call in known[:CALLS]]
             for position, call in enumerate(known[:CALLS]):
                 if position == len(parts):
                     parts.append([])
@@ -114,6 +138,29 @@ def initial_loss(sandbox: Sandbox) -> InitialLoss:
         if len(levels) == 1 and is_sum(levels[0]) and not adaptive
         else None,
         adaptive=adaptive,
+        uses=tuple(uses),
+    )
+
+
+def _use(sandbox: Sandbox, call: LossCall, final: Tensor) -> Use:
+    slope: Tensor | None = None
+    if final.requires_grad and call.value.requires_grad:
+        (slope,) = torch.autograd.grad(final, [call.value], retain_graph=True, allow_unused=True)
+    against = of = (0, 0)
+    target = call.target.detach()
+    hard = call.kind in ("bce", "bce-with-logits") and bool(((target == 0) | (target == 1)).all())
+    if slope is not None and hard and slope.numel() > 1 and slope.shape == target.shape:
+        yes = target == 1
+        against = (int((slope[~yes] < 0).sum()), int((slope[yes] < 0).sum()))
+        of = (int((~yes).sum()), int(yes.sum()))
+    return Use(
+        kind=call.kind,
+        place=place_of(call, sandbox.setup.origins),
+        reduction=call.reduction,
+        classes=call.input.size(-1) if call.input.ndim > 1 else 1,
+        weight=float(slope) if slope is not None and call.reduction != "none" and slope.numel() == 1 else None,
+        against=against,
+        of=of,
     )
 
 

@@ -404,3 +404,30 @@ def test_a_mean_that_is_added_to_the_outputs_is_their_bias(form: str, name: str)
     assert (labels.head is not None) is bool(name)
     assert labels.bias == pytest.approx((float(y.mean()),), rel=1e-4)
     assert (labels.updates is not None) is bool(name)
+
+
+def _focal(alpha: float, gamma: float) -> Loss:
+    def loss(z: Tensor, y: Tensor) -> Tensor:
+        wanted = F.one_hot(y, 5).float()
+        each = F.binary_cross_entropy_with_logits(z, wanted, reduction="none")
+        weight = alpha * wanted + (1 - alpha) * (1 - wanted)
+        return (weight * (1 - torch.exp(-each)) ** gamma * each).mean()
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "weight", "against"),
+    [
+        (_focal(0.25, 2.0), None, (0, 0)),
+        (_focal(2.0, 0.25), None, (64 * 4, 0)),
+        (_focal(-1.0, 0.0), None, (0, 64)),
+        (lambda z, y: F.binary_cross_entropy_with_logits(z, F.one_hot(y, 5).float()) * 3, 3.0, (0, 0)),
+        (lambda z, y: 4 * F.kl_div(z.log_softmax(1), F.one_hot(y, 5).float()) + z.square().mean(), 4.0, (0, 0)),
+        (lambda z, y: F.cross_entropy(z, y, reduction="none").mean(), None, (0, 0)),
+    ],
+)
+def test_what_the_final_loss_makes_of_a_call(loss_fn: Loss, weight: float | None, against: tuple[int, int]) -> None:
+    (use,) = initial_loss(_sandbox(recipe(loss_fn=loss_fn))).uses
+    assert use.weight == (None if weight is None else pytest.approx(weight))
+    assert use.against == against

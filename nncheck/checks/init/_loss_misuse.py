@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from nncheck.losses.starting import StartingLoss
-from nncheck.probes.initial_loss import InitialLoss, is_sum
+from nncheck.probes.initial_loss import InitialLoss, Use, is_sum
 from nncheck.probes.label_baseline import LabelBaseline
 from nncheck.probes.loss_inputs import LossInput
 from nncheck.verdict import Remedy, Verdict, failed, warned
@@ -135,6 +135,70 @@ def _not_log_probabilities(level: StartingLoss, item: LossInput, measured: str) 
 
 def _exp(value: float) -> str:
     return f"e^{value:.3g}"
+
+
+def misuse_of_value(uses: tuple[Use, ...]) -> Verdict | None:
+    """A finding if what is made of a loss's value turns it round for one label, or divides it by its classes."""
+    for use in uses:
+        label = _rewarded(use)
+        if label is not None:
+            return _against(use, label)
+    for use in uses:
+        if _divided(use):
+            return _by_classes(use)
+    return None
+
+
+def _rewarded(use: Use) -> int | None:
+    """The label whose predictions are all the better for the loss the worse they are, while none of the other's are.
+
+    Signs that do not go with the label are meant: advantages in reinforcement learning, for instance.
+    """
+    for label in (0, 1):
+        whole = use.against[label] == use.of[label] and use.against[1 - label] == 0
+        if whole and min(use.of) >= OFTEN:
+            return label
+    return None
+
+
+def _against(use: Use, label: int) -> Verdict:
+    count, total = use.of[label], sum(use.of)
+    return failed(
+        f"{count} of {total} predictions, all those with label {label}, count negatively in the final loss; "
+        f"the {total - count} with label {1 - label} count positively",
+        expected="a loss that rises with that of each prediction",
+        summary=f"the loss falls as predictions for label {label} get worse: {use.kind} is weighted by a negative number there",
+        numbers={"against": float(count), "predictions": float(total)},
+        places=(use.place,),
+        causes=(
+            "alpha and gamma of a focal loss are exchanged: with alpha = 2 the negatives are weighted by 1 - alpha = -1",
+            "the weight of a label is negative",
+        ),
+        remedies=(
+            Remedy(text="keep the weight of every label positive; in a focal loss alpha lies between 0 and 1",
+                   code="loss_fn = FocalLoss(alpha=0.25, gamma=2.0)"),
+        ),
+    )  # fmt: skip
+
+
+def _divided(use: Use) -> bool:
+    """Whether a divergence is averaged over its classes too, and not multiplied by their number again."""
+    if use.kind != "kl-div" or use.reduction != "mean" or use.classes < 2 or not math.isfinite(use.weight or math.nan):
+        return False
+    times = (use.weight or 0.0) / use.classes
+    return abs(times - round(times)) > SAME * abs(times) or round(times) == 0
+
+
+def _by_classes(use: Use) -> Verdict:
+    return warned(
+        f"kl-div with reduction='mean' divides by the {use.classes} classes too; it is multiplied by {use.weight:.4g}",
+        expected="the divergence of a sample, averaged over samples: reduction='batchmean'",
+        summary=f"kl-div is {use.classes} times too small: its 'mean' divides by the number of classes too",
+        numbers={"classes": float(use.classes), "weight": use.weight or 0.0},
+        places=(use.place,),
+        causes=("reduction='mean', the default of kl_div, is no divergence (torch warns of it)",),
+        remedies=(Remedy(text="average over samples only", code="reduction='batchmean'"),),
+    )
 
 
 def reduction_fault(start: InitialLoss, level: StartingLoss) -> Verdict | None:

@@ -3,14 +3,16 @@
 What it does
     Observes the loss functions really called in up to eight batches and compares each with its exact value where the outputs
     say nothing: -log(1/C) for cross-entropy with its weights, smoothing, ignored targets and reduction taken into account,
-    ln 2 for BCE, the mean of y^2 for MSE, and so on. Compares what the set-up makes of it with the number of predictions.
+    ln 2 for BCE, the mean of y^2 for MSE, and so on. Compares what the set-up makes of it with the number of predictions, and
+    asks whether it rises with the loss of each prediction.
 Why it matters
     An untrained network knows nothing, so its loss is known. A higher one means scores that are far too large: training spends
     its first epochs, or all of them, on shrinking them. A lower one means that labels leak, that the loss is not the one that
     was meant, or that it is averaged over predictions that do not count.
 How to fix
     Scale the named layer's weights to a standard deviation near 1/sqrt(fan-in), e.g. with `reset_parameters()`, or scale the
-    input; give the loss what it expects; divide by the number of predictions that count; match the head to the classes.
+    input; give the loss what it expects; divide by the number of predictions that count; match the head to the classes; weigh
+    each label by a positive number; give `kl_div` reduction='batchmean'.
 Known limits
     Losses written by hand have no known value and are skipped; losses that compare samples with one another
     (contrastive, prototypical) too. A model that was trained before, or whose output layer is frozen, is not judged by its value.
@@ -23,7 +25,14 @@ from __future__ import annotations
 
 import math
 
-from nncheck.checks.init._loss_misuse import harmless_sum, limits, misuse, reduction_fault, wrong_classes
+from nncheck.checks.init._loss_misuse import (
+    harmless_sum,
+    limits,
+    misuse,
+    misuse_of_value,
+    reduction_fault,
+    wrong_classes,
+)
 from nncheck.checks.init._wrong_bias import Blame, wrong_bias
 from nncheck.losses.starting import StartingLoss
 from nncheck.observe.layer_sizes import Layer
@@ -81,6 +90,9 @@ def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline) 
         found = misuse(level, item)
         if found is not None:
             return found
+    found = misuse_of_value(start.uses)
+    if found is not None:
+        return found
     connected = [level for level in start.levels if level.connected]
     if not connected:
         return skipped("no loss of torch's is connected to the model")

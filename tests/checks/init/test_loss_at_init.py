@@ -8,7 +8,7 @@ import pytest
 from nncheck.checks.init.loss_at_init import loss_at_init
 from nncheck.losses.starting import StartingLoss
 from nncheck.observe.layer_sizes import Layer
-from nncheck.probes.initial_loss import InitialLoss, SumTrial
+from nncheck.probes.initial_loss import InitialLoss, SumTrial, Use
 from nncheck.probes.label_baseline import LabelBaseline
 from nncheck.probes.loss_inputs import LossInputs
 from nncheck.verdict import Place, Status, Verdict
@@ -239,6 +239,36 @@ def test_classes_that_never_occur(changes: dict[str, object], status: Status) ->
 def test_regression(kind: str, loss: float, size: float, status: Status) -> None:
     start = dataclasses.replace(START, levels=(dataclasses.replace(MSE, kind=kind, loss=loss, size=size),))
     assert _ask(start, labels=dataclasses.replace(LABELS, classes=1)).status == status
+
+
+EACH = Use(kind="bce-with-logits", place=Place(name="bce"), reduction="none", classes=1, weight=None)
+DIVERGENCE = Use(kind="kl-div", place=Place(name="kl_div"), reduction="mean", classes=3, weight=4.0)
+
+
+@pytest.mark.parametrize(
+    ("use", "status"),
+    [
+        (dataclasses.replace(EACH, against=(58, 0), of=(58, 6)), Status.FAIL),
+        (dataclasses.replace(EACH, against=(0, 5), of=(58, 5)), Status.FAIL),
+        (dataclasses.replace(EACH, against=(0, 4), of=(58, 4)), Status.PASS),  # too few to tell
+        (dataclasses.replace(EACH, against=(57, 0), of=(58, 6)), Status.PASS),  # advantages of actions
+        (dataclasses.replace(EACH, against=(58, 1), of=(58, 6)), Status.PASS),
+        (dataclasses.replace(EACH, against=(58, 6), of=(58, 6)), Status.PASS),  # a sign that is turned for all
+        (dataclasses.replace(EACH, against=(58, 0), of=(58, 0)), Status.PASS),  # positives and unlabelled, apart
+        (EACH, Status.PASS),
+        (DIVERGENCE, Status.WARN),
+        (dataclasses.replace(DIVERGENCE, weight=1.0), Status.WARN),
+        (dataclasses.replace(DIVERGENCE, weight=3.0), Status.PASS),  # multiplied by the classes again
+        (dataclasses.replace(DIVERGENCE, weight=12.0), Status.PASS),
+        (dataclasses.replace(DIVERGENCE, weight=0.003), Status.WARN),
+        (dataclasses.replace(DIVERGENCE, weight=None), Status.PASS),
+        (dataclasses.replace(DIVERGENCE, weight=math.nan), Status.PASS),
+        (dataclasses.replace(DIVERGENCE, reduction="batchmean"), Status.PASS),
+        (dataclasses.replace(DIVERGENCE, classes=1), Status.PASS),
+    ],
+)
+def test_what_is_made_of_the_value(use: Use, status: Status) -> None:
+    assert _ask(dataclasses.replace(START, uses=(use,))).status == status
 
 
 def test_unknown_losses_are_not_guessed_at() -> None:
