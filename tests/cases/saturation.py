@@ -1,4 +1,6 @@
-"""A tanh classifier on pixels, scaled or as they come."""
+"""A tanh classifier on pixels, its weights drawn narrowly or widely."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -25,19 +27,25 @@ def _tanh_net() -> nn.Module:
     return nn.Sequential(nn.Linear(36, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 4))
 
 
-def healthy() -> Recipe:
+def _drawn(draw: Callable[[Tensor], Tensor]) -> Recipe:
     x, y = _pixels()
-    return _recipe(_tanh_net(), (x - 127.5) / 74.0, y)
+    model = _tanh_net()
+    for name, weight in model.named_parameters():
+        if weight.ndim == 2 and not name.startswith("4."):
+            draw(weight)
+    return _recipe(model, (x - 127.5) / 74.0, y)
+
+
+def healthy() -> Recipe:
+    return _drawn(lambda weight: weight)
 
 
 def broken() -> Recipe:
-    x, y = _pixels()
-    return _recipe(_tanh_net(), x, y)
+    return _drawn(nn.init.normal_)
 
 
 def fixed() -> Recipe:
-    x, y = _pixels()
-    return _recipe(_tanh_net(), (x - x.mean(0)) / x.std(0), y)
+    return _drawn(nn.init.xavier_uniform_)
 
 
 class GatedCell(nn.Module):
