@@ -80,7 +80,9 @@ def follow(
         if tensor.layout is not torch.strided:
             raise CannotMeasure("the batch holds sparse tensors: its rows are nodes of a graph, not samples")
         if change is not None:
-            tensor = change(tensor)
+            changed = change(tensor)  # asked of every tensor, as each has its turn
+            # What comes out of one outermost module and goes into the next was changed at the first door already.
+            tensor = changed if tensor.grad_fn is None else tensor
         track.arguments.append((name, tensor.detach()))
         track.lengths.update(tensor.shape)
         if not (tensor.is_floating_point() or tensor.is_complex()):

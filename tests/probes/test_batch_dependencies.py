@@ -392,3 +392,24 @@ def test_a_wrong_backward_is_told_once_and_not_as_mixing() -> None:
     target = nncheck.check(recipe, select=["batch-mixing", "gradient-check"]).targets[0]
     assert target.findings == ("gradient-check",)
     assert target.check("batch-mixing").status is Status.SKIP
+
+
+def test_modules_called_one_after_another_by_a_step_swap_their_samples_once() -> None:
+    """A Lightning module without a forward: what the body gives goes into two heads."""
+    torch.manual_seed(0)
+
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.GRU(3, 16, batch_first=True)
+            self.mean, self.spread = nn.Linear(16, 2), nn.Linear(16, 2)
+
+    def step(model: Heads, batch: list[Tensor]) -> Tensor:
+        hidden = model.body(batch[0])[0][:, -1]
+        mean, spread = model.mean(hidden), model.spread(hidden)
+        return (spread + (batch[1] - mean) ** 2 * torch.exp(-spread)).mean()
+
+    data = TensorDataset(torch.randn(64, 7, 3), torch.randn(64, 2))
+    recipe = nncheck.Recipe(model=Heads(), train_loader=DataLoader(data, 16), training_step=step)
+    result = nncheck.check(recipe, select=["batch-mixing"]).targets[0].check("batch-mixing")
+    assert result.status is Status.PASS, result.summary
