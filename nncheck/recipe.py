@@ -29,6 +29,7 @@ class Recipe:
     training_step: `(model, batch)`, `(model, batch, batch_idx)` or `(batch)` -> loss.
     train_step: the same, doing the whole step (zero_grad, backward, optimizer.step) and returning the loss.
     scheduler_interval: "step" or "epoch"; epochs: how many the real run will have.
+    target_error: the error aimed at, or that of a person: the share of wrong answers for labels (0.02), else the loss.
     """
 
     model: Any
@@ -41,6 +42,7 @@ class Recipe:
     training_step: Callable[..., Any] | None = None
     train_step: Callable[..., Any] | None = None
     epochs: int | None = None
+    target_error: float | None = None
 
 
 PARTS = tuple(f.name for f in fields(Recipe))
@@ -69,6 +71,7 @@ class Setup:
     default_optimizer: bool
     bound: tuple[str, ...]
     notes: tuple[str, ...]
+    target_error: float | None = None
     origins: Mapping[str, Place] = field(default_factory=dict)
 
 

@@ -170,21 +170,34 @@ def without_dropout(model: nn.Module) -> Iterator[tuple[Handler, ...]]:
         undo.append(lambda: setattr(module, name, value))
         setattr(module, name, type(value)(0))
 
+    for module, name, value in drop_rates(model):
+        put(module, name, value)
+    try:
+        yield (_no_dropout,)
+    finally:
+        for back in reversed(undo):
+            back()
+
+
+def drop_rates(model: nn.Module) -> list[tuple[nn.Module, str, float]]:
+    """(module, attribute, rate) of everything that drops values or whole branches by chance."""
+    found: list[tuple[nn.Module, str, float]] = []
     for module in model.modules():
         kind = type(module).__name__.lower()
-        for name, value in list(vars(module).items()):
+        for name, value in vars(module).items():
             if not isinstance(value, float) or not 0 < value <= 1:
                 continue
             # nn.Dropout.p, MultiheadAttention.dropout, LSTM.dropout, DropPath.drop_prob, attention_dropout, layerdrop ...
             if "drop" in name.lower() or (
                 name in ("p", "prob", "rate") and ("drop" in kind or "stochasticdepth" in kind)
             ):
-                put(module, name, value)
-    try:
-        yield (_no_dropout,)
-    finally:
-        for back in reversed(undo):
-            back()
+                found.append((module, name, value))
+    return found
+
+
+def is_dropout(function: Callable[..., Any]) -> bool:
+    """Whether a torch function is one of dropout's."""
+    return function in _DROPOUTS
 
 
 def _no_dropout(call: Call) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sized
 from typing import Any
 
@@ -41,7 +42,11 @@ def assemble(
     said = list(notes)
     for part in PARTS:
         value = getattr(recipe, part) if made.get(part) is None else made[part]
-        if value is not None and part not in ("scheduler_interval", "epochs") and is_factory(part, value):
+        if (
+            value is not None
+            and part not in ("scheduler_interval", "epochs", "target_error")
+            and is_factory(part, value)
+        ):
             with noting_loads():
                 value = call_factory(part, value, made, place=origins.get(part))
         made[part] = value
@@ -179,6 +184,13 @@ def _check_parts(made: dict[str, Any], origins: Mapping[str, Place]) -> None:
             f"loss_fn is {made['loss_fn']!r:.80}, which cannot be called",
             places=_at(origins, "loss_fn"),
             help="give a function of (output, target) that returns the loss",
+        )
+    aim = made["target_error"]
+    if aim is not None and (not isinstance(aim, (int, float)) or isinstance(aim, bool) or not 0 <= aim < math.inf):
+        raise TargetError(
+            f"target_error is {aim!r:.80}, not a number of 0 or more",
+            places=_at(origins, "target_error"),
+            help="give the share of wrong answers aimed at (0.02), or a loss where there are no labels",
         )
     optimizer = made["optimizer"]
     inner = getattr(optimizer, "optimizer", None)  # accelerate wraps the optimizer it prepares

@@ -73,10 +73,10 @@ def discover(module: ModuleType, reading: Reading, target: Target, flags: Mappin
             _by_name(part, search)
     _pairs(search)
     _steps(search)
-    for part in ("epochs", "scheduler_interval"):
+    kinds: dict[str, Any] = {"epochs": int, "scheduler_interval": str, "target_error": (int, float)}
+    for part, wanted in kinds.items():
         for name in NAMES[part]:
             given = vars(module).get(name)
-            wanted = int if part == "epochs" else str
             if part not in search.parts and isinstance(given, wanted) and not isinstance(given, bool):
                 search.bind(part, name, given)
     for part, rule in (("model", only_model), ("train_loader", only_loader), ("loss_fn", only_loss)):

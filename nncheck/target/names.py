@@ -21,6 +21,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "train_step": ("train_step",),
     "epochs": ("epochs", "num_epochs", "max_epochs"),
     "scheduler_interval": ("scheduler_interval",),
+    "target_error": ("target_error", "human_error"),
 }  # fmt: skip
 
 SECOND_BEST = ("test_loader", "testloader")

@@ -88,10 +88,11 @@ def {prefix}scheduler(optimizer):
 
 num_epochs = 12
 scheduler_interval = "epoch"
+human_error = 0.02
 """)
     assert setup.bound[0] == f"model = {prefix}model() (Sequential, 212 parameters)"
     assert setup.scheduler.optimizer is setup.optimizer
-    assert (setup.epochs, setup.scheduler_interval) == (12, "epoch")
+    assert (setup.epochs, setup.scheduler_interval, setup.target_error) == (12, "epoch", 0.02)
 
 
 def test_other_ways_to_write_a_part() -> None:

@@ -2,8 +2,8 @@
 
 What it does
     Rehearses 60 updates and takes loss and errors before and after, in eval mode, on samples trained on, on samples of the
-    training loader never trained on, and on validation samples drawn at random. Shows them beside the best constant answer, with
-    the noise of the gradient.
+    training loader never trained on, and on validation samples drawn at random. Shows them beside the best constant answer and, if
+    `target_error` (or `human_error`) is given, the error aimed at: what is bias, what variance, which regularisers are in use.
 Why it matters
     New training samples and validation samples are both unknown to the network. If one kind gets better and the other worse, the
     validation set is not of the same kind, and whatever is chosen by it is chosen wrongly.
@@ -21,7 +21,11 @@ Source
 import math
 from typing import Any
 
+from nncheck.checks.learning import _bias_variance
+from nncheck.checks.learning._bias_variance import errors_of
+from nncheck.probes.item_repeats import ItemRepeats
 from nncheck.probes.overfit import OverfitBatch
+from nncheck.probes.regularisers import Regularisers
 from nncheck.probes.rehearsal import Level, Levels, Rehearsal
 from nncheck.registry import check
 from nncheck.verdict import Exhibit, Remedy, Stage, Table, Verdict, failed, passed, skipped, warned
@@ -30,8 +34,8 @@ from nncheck.verdict import Exhibit, Remedy, Stage, Table, Verdict, failed, pass
 SURE, BETTER = 6.0, 0.25
 # ... while as many validation samples as this do not, and are worse than the fresh ones by so many standard errors.
 SAMPLES, WORSE = 32, 6.0
-# A gap between samples trained on and validation samples that is worth a word: a tenth of the loss, and three standard errors.
-GAP, CLEAR = 0.1, 3.0
+# More than this part of the way from the best constant's loss to the floor is left: more training first.
+STILL_FAR = 0.5
 
 
 @check(
@@ -39,11 +43,13 @@ GAP, CLEAR = 0.1, 3.0
     after=("forward-pass", "finite-values"),
     consequence_of=("data-scale", "label-range", "input-preview", "loss-broadcast", "batch-mixing", "double-softmax"),
 )
-def generalization(run: Rehearsal, batch: OverfitBatch) -> Verdict:
+def generalization(
+    run: Rehearsal, batch: OverfitBatch, rules: Regularisers | None, items: ItemRepeats | None
+) -> Verdict:
     """Judge validation against fresh training samples; everything else is advice."""
-    numbers = _numbers(run)
+    numbers = {**_numbers(run), **_bias_variance.numbers(errors_of(run, rules))}
     noise = _noise(run)
-    details: dict[str, Any] = {"numbers": numbers, "exhibits": _table(run, batch)}
+    details: dict[str, Any] = {"numbers": numbers, "exhibits": (*_bias_variance.table(run, rules), *_table(run, batch))}
     if run.validation is None:
         why = (
             f"the validation loader fails: {run.no_validation}"
@@ -79,7 +85,10 @@ def generalization(run: Rehearsal, batch: OverfitBatch) -> Verdict:
             ),
             **details,
         )
-    return passed(f"{measured}. {_advice(run, batch)}", expected="a validation loss near the training loss", **details)
+    after = run.seen.eval_after
+    far = batch.goal.exact and batch.goal.share(after.mean) > STILL_FAR
+    advice = _bias_variance.advice(run, rules, items, far=far)
+    return passed(f"{measured}. {advice}", expected="a validation loss near the training loss", **details)
 
 
 def _apart(fresh: Levels, val: Levels) -> bool:
@@ -98,34 +107,11 @@ def _apart(fresh: Levels, val: Levels) -> bool:
     )
 
 
-def _advice(run: Rehearsal, batch: OverfitBatch) -> str:
-    """Ng's two questions, as far as a minute of training can answer them."""
-    seen, val = run.seen.eval_after, run.validation.eval_after if run.validation is not None else None
-    if seen is None or val is None:
-        return ""
-    error = math.hypot(_finite(seen.error), _finite(val.error))
-    gap = val.mean - seen.mean
-    if gap > GAP * abs(val.mean) and gap > CLEAR * error:
-        held = "dropout, weight decay, augmentation or more data" if not _decays(run) else "more data or augmentation"
-        return f"The gap to validation is {gap:.3g}: if it stays in a longer run, {held} close it"
-    if batch.goal.exact and batch.goal.share(seen.mean) > 0.5:
-        return "Both are still high: train longer or with a larger network before adding regularisers"
-    return "There is no gap to close yet"
-
-
 def _noise(run: Rehearsal) -> str:
     if run.noise is None or run.noise.batch is None:
         return ""
     scale = run.noise.batch
     return f"gradient noise and signal are equal at a batch of about {scale:.0f} (yours: {run.size})"
-
-
-def _decays(run: Rehearsal) -> bool:
-    return any(moves.decay > 0 for moves in run.moves)
-
-
-def _finite(value: float) -> float:
-    return value if math.isfinite(value) else 0.0
 
 
 def _of(levels: Levels) -> str:
