@@ -1,15 +1,18 @@
-"""A trainable parameter never gets a gradient.
+"""A trainable parameter never gets a gradient, or one layer stands in a list for several.
 
 What it does
     Takes three steps of the training as it is set up, and more while some parameter has had no gradient at all. For those
-    it follows the values forward: never used, cut out of the graph at a line, or computed and then left out of the loss.
+    it follows the values forward: never used, cut out of the graph at a line, or computed and then left out of the loss. Looks
+    for lists in which one layer stands several times, each call going on from the one before.
 Why it matters
     A branch behind a forgotten `.detach()`, `.data` or `no_grad` stays at its random start for the whole training, and
-    nothing raises. A module that is defined and never called wastes memory and, with some optimizers, decays to zero.
+    nothing raises. A module that is defined and never called wastes memory and, with some optimizers, decays to zero. A list
+    made by `[layer] * 6` has the weights of one layer, though it prints six.
 How to fix
     Keep the branch in the graph: remove the `.detach()`, `.data`, `.item()` or `torch.no_grad()` at the line shown, add
     the branch's result to the output or its term to the loss, or delete the module. If it is meant to stay as it is,
-    say so with `requires_grad_(False)`.
+    say so with `requires_grad_(False)`. Make each layer of a list anew: `[Block() for _ in range(6)]`. If layers are meant to share
+    their weights, keep one and call it in a loop.
 Known limits
     Parts of library models that the library itself leaves unused, experts that no sample was routed to, modules in eval
     mode and teachers and backbones run under `no_grad` are only mentioned. A module used only late in training, or only
@@ -21,6 +24,7 @@ Source
 import re
 
 from nncheck.probes.gradients import Gradients
+from nncheck.probes.repeated_layers import Repeated, RepeatedLayers
 from nncheck.probes.unreached import Branch, Unreached
 from nncheck.registry import check
 from nncheck.verdict import Place, Remedy, Stage, Table, Verdict, failed, passed, skipped, warned
@@ -28,9 +32,12 @@ from nncheck.verdict import Place, Remedy, Stage, Table, Verdict, failed, passed
 # Names by which people say that a part is not trained by this loss: under `no_grad` with such a name, or in eval mode, or
 # left out of the optimizer, it is taken as meant.
 _ON_PURPOSE = re.compile(r"teacher|target|ema|momentum|frozen|freeze|codebook|reference|prior", re.IGNORECASE)
-# ... and these under `no_grad` or behind a `detach`. By other ways, such as `.data` or a list of numbers, people lose a gradient and
-# do not mean to; then only weights that are not as torch made them say that it was trained elsewhere.
+# ... and these under `no_grad` or behind a `detach`. By other ways, such as `.data` or a list of numbers, people lose a gradient
+# and do not mean to; then only weights that are not as torch made them say that it was trained elsewhere.
 _TRAINED_ELSEWHERE = re.compile(r"backbone|pretrain|extractor", re.IGNORECASE)
+
+# Names by which people say that layers share their weights; a cell is one by nature.
+_SHARED = re.compile(r"shar|tied|tying|albert|universal|recur|unroll|cell|siam", re.IGNORECASE)
 
 _SAYS = {
     "never used": "never used in the forward pass",
@@ -43,8 +50,8 @@ _SAYS = {
 @check(
     stage=Stage.WIRING, after=("forward-pass", "finite-values"), consequence_of=("optimizer-coverage", "gradient-flow")
 )
-def unused_parameters(steps: Gradients, found: Unreached) -> Verdict:
-    """Judge the branches that no backward pass came to."""
+def unused_parameters(steps: Gradients, found: Unreached, lists: RepeatedLayers) -> Verdict:
+    """Judge the branches that no backward pass came to, then the layers that are in a list more than once."""
     total = len(steps.trainable)
     if not total:
         return skipped("no parameter is trainable")
@@ -61,6 +68,9 @@ def unused_parameters(steps: Gradients, found: Unreached) -> Verdict:
     if not faults:
         if notes:
             measured += f"; without one, and as it seems on purpose: {_names(notes)}"
+        again = next((r for r in lists.found if _stands_for_several(r)), None)
+        if again is not None:
+            return _repeated(again, measured, expected, numbers)
         return passed(measured, expected=expected, numbers=numbers, exhibits=table)
     # A cut behind a parameter that the optimizer was given is a contradiction in the set-up; an idle module may be a leftover.
     # One that goes by the name of something trained elsewhere is only a doubt, whatever its weights look like.
@@ -77,6 +87,33 @@ def unused_parameters(steps: Gradients, found: Unreached) -> Verdict:
         causes=_causes(first),
         remedies=_remedies(first),
         exhibits=table,
+    )
+
+
+def _stands_for_several(layer: Repeated) -> bool:
+    """Whether a list was meant to be a stack of layers: each call of the one there is goes on from the one before.
+
+    Heads that are applied side by side, one to each level, share their weights on purpose.
+    """
+    if not layer.users or layer.calls < layer.entries or layer.chained < layer.entries - 1:
+        return False
+    return not any(_SHARED.search(word) for word in (layer.name, layer.module, layer.owner))
+
+
+def _repeated(layer: Repeated, measured: str, expected: str, numbers: dict[str, float]) -> Verdict:
+    once, code = f"{layer.size:,} weights", f"[copy.deepcopy(layer) for _ in range({layer.entries})]"
+    return warned(
+        f"{measured}; {layer.entries} of the {layer.length} entries of `{layer.name}` are the same {layer.module}, of {once}; "
+        f"{layer.chained} of its {layer.calls} calls go on from an earlier one",
+        expected=f"{expected}; {layer.entries} layers with weights of their own",
+        summary=f"`{layer.name}` has one {layer.module} {layer.entries} times: they share {once}",
+        numbers={**numbers, "entries": float(layer.entries), "calls": float(layer.calls)},
+        places=(layer.place,),
+        causes=("`[layer] * n` repeats one layer; it does not make n",),
+        remedies=(
+            Remedy(text="make each layer anew, or copy it", code=code),
+            Remedy(text="or, if one set of weights is meant, keep one layer and call it in a loop in forward"),
+        ),
     )
 
 

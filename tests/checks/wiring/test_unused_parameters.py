@@ -1,13 +1,21 @@
 """unused-parameters on evidence made by hand."""
 
+import dataclasses
+
 import pytest
 
 from nncheck.checks.wiring.unused_parameters import unused_parameters
 from nncheck.probes.gradients import Gradients
+from nncheck.probes.repeated_layers import Repeated, RepeatedLayers
 from nncheck.probes.unreached import Unreached
 from nncheck.verdict import Place, Status
 from tests.checks.init.test_gradient_flow import branch, row, steps
 
+NO_LISTS = RepeatedLayers(found=())
+STACK = Repeated(
+    name="blocks", layer="blocks.0", module="Block", owner="Net", entries=3, length=3, calls=3, chained=2, size=1000, users=True,
+    place=Place(name="blocks", file="m.py", line=5),
+)  # fmt: skip
 SEEN = Gradients(parameters=(row("0.weight", None), row("1.weight", 0.1)), losses=(1.0,) * 8)
 
 
@@ -29,7 +37,7 @@ SEEN = Gradients(parameters=(row("0.weight", None), row("1.weight", 0.1)), losse
 )
 def test_verdict(changed: dict[str, object], status: Status) -> None:
     found = branch("0", "0.weight", **{"silent": False, **changed})
-    verdict = unused_parameters(SEEN, Unreached(branches=(found,), total=2))
+    verdict = unused_parameters(SEEN, Unreached(branches=(found,), total=2), NO_LISTS)
     assert verdict.status is status, verdict
     assert verdict.numbers["without_gradient"] == 1
     assert verdict.exhibits
@@ -40,7 +48,7 @@ def test_verdict(changed: dict[str, object], status: Status) -> None:
 )
 def test_names_that_say_frozen_under_no_grad(name: str, status: Status) -> None:
     found = branch(name, "0.weight", silent=False, why="no_grad")
-    assert unused_parameters(SEEN, Unreached(branches=(found,), total=2)).status is status
+    assert unused_parameters(SEEN, Unreached(branches=(found,), total=2), NO_LISTS).status is status
 
 
 @pytest.mark.parametrize(
@@ -55,12 +63,34 @@ def test_names_that_say_frozen_under_no_grad(name: str, status: Status) -> None:
 )
 def test_a_random_backbone_behind_an_odd_cut_is_not_meant(name: str, cut: str, fresh: bool, status: Status) -> None:
     found = branch(name, "0.weight", silent=False, why="cut", cut=cut, fresh=fresh)
-    assert unused_parameters(SEEN, Unreached(branches=(found,), total=2)).status is status
+    assert unused_parameters(SEEN, Unreached(branches=(found,), total=2), NO_LISTS).status is status
 
 
 def test_nothing_reached_nothing_trainable_nothing_missing() -> None:
     none = Unreached(branches=(), total=0)
-    assert unused_parameters(Gradients(parameters=(), losses=(1.0,)), none).status is Status.SKIP
-    assert unused_parameters(steps(0.1, 0.2), none).status is Status.PASS
+    assert unused_parameters(Gradients(parameters=(), losses=(1.0,)), none, NO_LISTS).status is Status.SKIP
+    assert unused_parameters(steps(0.1, 0.2), none, NO_LISTS).status is Status.PASS
     every = Unreached(branches=(branch("0", "0.weight", silent=False),), total=1)
-    assert unused_parameters(steps(None), every).status is Status.SKIP
+    assert unused_parameters(steps(None), every, NO_LISTS).status is Status.SKIP
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, Status.WARN),
+        ({"entries": 2, "chained": 1}, Status.WARN),
+        ({"chained": 1}, Status.PASS),  # heads side by side
+        ({"calls": 0, "chained": 0}, Status.PASS),
+        ({"users": False}, Status.PASS),
+        ({"name": "shared_blocks"}, Status.PASS),
+        ({"module": "LSTMCell"}, Status.PASS),
+        ({"owner": "Albert"}, Status.PASS),
+    ],
+)
+def test_one_layer_several_times(changed: dict[str, object], status: Status) -> None:
+    none = Unreached(branches=(), total=2)
+    lists = RepeatedLayers(found=(dataclasses.replace(STACK, **changed),))
+    verdict = unused_parameters(steps(0.1, 0.2), none, lists)
+    assert verdict.status is status, verdict
+    if status is Status.WARN:
+        assert verdict.places[0].line == 5
