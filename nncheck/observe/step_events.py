@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,13 +149,18 @@ class Recorder:
 
     def _clipping(self, original: Any) -> Any:
         by_value = original.__name__ == "clip_grad_value_"
+        signature = inspect.signature(original)
 
-        def clip(parameters: Any, limit: Any, *arguments: Any, **options: Any) -> Any:
+        def clip(*arguments: Any, **options: Any) -> Any:
+            given = signature.bind(*arguments, **options)  # the limit is often given by its name
+            parameters = given.arguments["parameters"]
             several = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+            given.arguments["parameters"] = several  # a generator can be read once
             grads = [p.grad.detach() for p in several if p.grad is not None]
             norm = _norm(grads)
-            self._add("clip", value=norm, limit=float("inf") if by_value else float(limit), empty=norm == 0)
-            return original(several, limit, *arguments, **options)
+            limit = float("inf") if by_value else float(given.arguments["max_norm"])
+            self._add("clip", value=norm, limit=limit, empty=norm == 0)
+            return original(*given.args, **given.kwargs)
 
         return clip
 

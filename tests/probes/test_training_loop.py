@@ -75,6 +75,37 @@ def test_the_order_of_scaling_and_clipping() -> None:
     assert clip.value > 0
 
 
+def _clip_by_place(kind: str, several: Any) -> None:
+    nn.utils.clip_grad_norm_(several, 0.5) if kind == "norm" else nn.utils.clip_grad_value_(several, 0.5)
+
+
+def _clip_by_name(kind: str, several: Any) -> None:
+    if kind == "norm":
+        nn.utils.clip_grad_norm_(parameters=several, max_norm=0.5)
+    else:
+        nn.utils.clip_grad_value_(several, clip_value=0.5)
+
+
+@pytest.mark.parametrize("clip", [_clip_by_place, _clip_by_name])
+@pytest.mark.parametrize("kind", ["norm", "value"])
+def test_clipping_is_seen_however_its_limit_is_given(clip: Any, kind: str) -> None:
+    def step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
+        x, y = batch
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        clip(kind, (p for p in model.parameters()))
+        optimizer.step()
+        return loss
+
+    found = training_loop(_sandbox(step))
+    clips = _events(found, "clip")
+    assert len(clips) == CALLS
+    assert clips[0].limit == (0.5 if kind == "norm" else float("inf"))
+    assert clips[0].value > 0
+    assert found.moved
+
+
 def test_what_a_step_raises_is_told() -> None:
     def step(model: nn.Module, batch: Any) -> Tensor:
         raise ValueError("boom")
