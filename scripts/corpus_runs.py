@@ -52,6 +52,9 @@ class Outcome:
 
 Judge = Callable[[Any, Job], Outcome]
 
+START_SECONDS = 60.0
+"""A process may take this long to load torch and the corpus, on a machine that has other work."""
+
 NOTES = ROOT / "build" / "corpus"
 """Outcomes so far, so that a run that was ended goes on where it was."""
 
@@ -96,8 +99,9 @@ def run(jobs: Sequence[Job], judge: str, *, workers: int = 2, limit: float = 120
             ready = wait([worker.pipe for worker in busy], timeout=1.0)
             for worker in busy:
                 if worker.pipe in ready:
-                    yield worker.take()
-                elif worker.age() > limit:
+                    if outcome := worker.take():
+                        yield outcome
+                elif worker.age() > limit + (0.0 if worker.up else START_SECONDS):
                     yield worker.renew(f"no answer within {limit:.0f} s")
     finally:
         for worker in pool:
@@ -114,6 +118,7 @@ class _Worker:
         self._start()
 
     def _start(self) -> None:
+        self.up = False
         self.pipe, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
         self.process = context.Process(target=_work, args=(theirs, self.judge), daemon=True)
@@ -125,14 +130,19 @@ class _Worker:
         self.pipe.send(job)
 
     def age(self) -> float:
+        """Seconds since the job was taken up; while the process still starts, since it was given."""
         return time.monotonic() - self.since
 
-    def take(self) -> Outcome:
+    def take(self) -> Outcome | None:
+        """The outcome; None where the worker only tells that it is up, and starts on the job now."""
         try:
-            outcome: Outcome = self.pipe.recv()
+            outcome: Outcome | None = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join(5)
             return self.renew(f"the process died with exit code {self.process.exitcode}")
+        if outcome is None:
+            self.up, self.since = True, time.monotonic()
+            return None
         self.job = None
         return outcome
 
@@ -166,6 +176,7 @@ def _work(pipe: Connection, judge: str) -> None:
         makers[t.name, "clean"] = lambda t=t: t.make(False)
     for s in sounds:
         makers[s.name, "sound"] = s.make
+    pipe.send(None)
     sink = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
     while True:
         try:
