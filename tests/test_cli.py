@@ -255,7 +255,7 @@ HANGS = {
 @pytest.mark.parametrize("name", HANGS)
 def test_what_cannot_be_stopped_from_within_is_reported(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     what, message = HANGS[name]
-    budget = "12" if name == "endless_c" else "90"
+    budget = "20" if name == "endless_c" else "90"  # torch alone may take 10 s to load where two cores are shared
     Path("lost.py").write_text(
         SOUND
         + textwrap.dedent(f"""
