@@ -1,10 +1,10 @@
-"""Handwritten digits with a rate a network can, or cannot, learn at."""
+"""The diabetes table, with answers that a bound of one's own cuts off; handwritten digits that are learned slowly."""
 
 from collections.abc import Callable
 
 import torch
-from sklearn.datasets import load_digits
-from torch import nn
+from sklearn.datasets import load_diabetes, load_digits
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from nncheck import Recipe
@@ -41,16 +41,40 @@ def _digits(
     )
 
 
+class Regressor(nn.Module):
+    def __init__(self, bound: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.bound = bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bound(self.layers(x))
+
+
+def _progression(bound: Callable[[Tensor], Tensor]) -> Recipe:
+    """How far the disease has gone in a year, standardised: from -1.5 to 2.5."""
+    x, y = (torch.tensor(part, dtype=torch.float32) for part in load_diabetes(return_X_y=True))
+    x, y = (x - x.mean(0)) / x.std(0), ((y - y.mean()) / y.std()).unsqueeze(1)
+    torch.manual_seed(0)
+    model = Regressor(bound)
+    return Recipe(
+        model=model,
+        train_loader=DataLoader(TensorDataset(x, y), batch_size=64, shuffle=True),
+        loss_fn=nn.MSELoss(),
+        optimizer=torch.optim.Adam(model.parameters(), lr=1e-3),
+    )
+
+
 def healthy() -> Recipe:
-    return _digits(lambda model: torch.optim.Adam(model.parameters(), lr=1e-3))
+    return _progression(lambda out: out)
 
 
 def broken() -> Recipe:
-    return _digits(lambda model: torch.optim.Adam(model.parameters(), lr=10))
+    return _progression(lambda out: out * (out > 0))
 
 
 def fixed() -> Recipe:
-    return _digits(lambda model: torch.optim.Adam(model.parameters(), lr=0.01))
+    return _progression(lambda out: torch.where(out > 0, out, 0.2 * out))
 
 
 def near_miss() -> dict[str, Recipe]:

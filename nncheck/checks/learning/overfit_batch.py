@@ -8,9 +8,9 @@ What it does
 Why it matters
     A network that cannot even memorise a few samples will not learn the task. This catches what nothing else names.
 How to fix
-    Follow the level named: no softmax before cross-entropy, targets shaped like the predictions, inputs that reach the output.
-    If Adam fits and your optimizer does not, take a smaller learning rate (or one that is not almost zero). Fix the other
-    findings first: most of them end here too.
+    Follow the level named: no softmax before cross-entropy, targets shaped like the predictions, inputs that reach the output,
+    nothing after the last layer that cuts off part of the answers. If Adam fits and your optimizer does not, take a smaller
+    learning rate (or one that is not almost zero). Fix the other findings first: most of them end here too.
 Known limits
     A loss whose floor is not known (contrastive, adversarial, several terms) must only fall by 30 %. Models with fewer than four
     parameters for each prediction are not accused, nor is a loss that is still falling, or at no level with a
