@@ -54,8 +54,10 @@ def loss_broadcast(seen: TargetPairing) -> Verdict:
 
 def _misread(layout: Layout) -> bool:
     """Scores along one other dimension of the layer's output may be meant as classes (a layer over time whose channels are
-    the classes) unless that dimension is as long as the classes: only then does a confusion go unnoticed."""
-    if layout.swapped < layout.mixed:
+    the classes) unless that dimension is as long as the classes: only then does a confusion go unnoticed. A dimension is
+    only meant for classes as a whole: pieces of a longer one are neighbouring positions, e.g. four pixels of a row."""
+    others = [length for d, length in enumerate(layout.layer_shape) if d != layout.feature_dim]
+    if layout.swapped < layout.mixed or layout.logits[1] not in others:
         return True
     return layout.layer_shape.count(layout.layer_shape[layout.feature_dim]) > 1
 

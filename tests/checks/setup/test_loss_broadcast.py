@@ -51,8 +51,17 @@ def test_broadcasting(pairing: Pairing, status: Status) -> None:
         (dataclasses.replace(TAGS, mixed=320, swapped=0, touched=2), Status.FAIL),
         # A layer over time whose channels are the classes: another length, on purpose.
         (
-            dataclasses.replace(TAGS, mixed=320, swapped=320, touched=7, layer_shape=(64, 7, 5), feature_dim=2),
+            dataclasses.replace(
+                TAGS, mixed=320, swapped=320, touched=7, layer_shape=(64, 7, 5), feature_dim=2, logits=(64, 7, 5)
+            ),
             Status.PASS,
+        ),
+        # Four neighbouring pixels of a row of 24 taken for the four classes: a view that moved nothing.
+        (
+            dataclasses.replace(
+                TAGS, mixed=320, swapped=320, touched=4, layer_shape=(20, 4, 24, 24), logits=(11520, 4)
+            ),
+            Status.FAIL,
         ),
     ],
 )
