@@ -42,7 +42,7 @@ SHARE = 0.05
 # A loss that starts at less than this part of the way from its floor to the best constant has been learned before.
 LEARNED = 0.5
 
-_RATES = ("learning-rate", "lr-schedule", "overfit-batch", "update-ratio", "optimizer-coverage")
+_RATES = ("learning-rate", "lr-schedule", "update-ratio", "optimizer-coverage")
 
 
 @check(

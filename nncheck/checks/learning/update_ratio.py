@@ -82,7 +82,7 @@ def update_ratio(run: Rehearsal, controls: Controls, batch: OverfitBatch) -> Ver
             places=place,
             causes=("the learning rate is far too small", "the loss is scaled down, so that its gradients are tiny"),
             remedies=(Remedy(text="raise the learning rate: 1e-3 / ratio times what it is, as a first guess"),),
-            follows=("learning-rate", "overfit-batch", "lr-schedule"),
+            follows=("learning-rate", "lr-schedule"),
             **details,
         )
     risen = run.diverged or run.seen.fall[0] < 0
@@ -94,7 +94,7 @@ def update_ratio(run: Rehearsal, controls: Controls, batch: OverfitBatch) -> Ver
             places=place,
             causes=("the learning rate is far too large", "the loss is scaled up, or a sum over the batch"),
             remedies=(Remedy(text="divide the learning rate by 10 until the loss falls"),),
-            follows=("learning-rate", "loss-decreases", "overfit-batch", "lr-schedule"),
+            follows=("learning-rate", "loss-decreases", "lr-schedule"),
             **details,
         )
     usual = controls.of("small eps")
