@@ -55,6 +55,7 @@ LONGEST_MOMENTUM = 0.99
         "unused-parameters",
         "optimizer-coverage",
         "double-softmax",
+        "loss-decreases",
     ),
 )
 def learning_rate(found: RateRange, run: Rehearsal, controls: Controls) -> Verdict:
