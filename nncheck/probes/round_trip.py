@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from nncheck.errors import CannotMeasure, OutOfTime, TargetError
 from nncheck.lab.sandbox import Sandbox
-from nncheck.lab.snapshot import seed_everything
+from nncheck.lab.snapshot import Snapshot, seed_everything
 from nncheck.lab.training import train, users_optimizer
+from nncheck.observe.drawn import drawn_at
 from nncheck.observe.loads import likeness, loads_of
 from nncheck.observe.plain_state import Kept, differing, kept_state, plain_tensors
 from nncheck.observe.source import is_users, layer_place, user_frames, words_of
@@ -25,10 +26,6 @@ from nncheck.verdict import Place
 
 # A random constant that moves no output by more than rounding does nothing.
 MOVED = 1e-4
-_DRAWN = re.compile(
-    r"\brand\w*\(|\bnormal_?\(|uniform_?\(|bernoulli|orthogonal_\(|kaiming_\w+\(|xavier_\w+\(|trunc_normal_\(|\.(permutation|choice)\("
-)
-_SEEDED = re.compile(r"generator|default_rng\(\d|RandomState\(\d")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +114,7 @@ def _trip(sandbox: Sandbox, passes: Evaluation) -> RoundTrip:
         _learn(sandbox, first, optimizer, 0)
         saved = _save(sandbox)
         tied = _tied(sandbox.model)
+        reached = Snapshot((sandbox.model, sandbox.optimizer, sandbox.setup.scheduler, sandbox.setup.loss_fn))
         straight = _go_on(sandbox, second, optimizer)
         near = _near_weights(sandbox, straight.kept)
     with sandbox.trial():
@@ -131,7 +129,7 @@ def _trip(sandbox: Sandbox, passes: Evaluation) -> RoundTrip:
         resumed = _go_on(sandbox, second, optimizer)
     outputs = distance(straight.outputs, resumed.outputs) if not passes.again else 0.0
     update, loss = _apart(straight, resumed)
-    noise = _noise(sandbox, first, second, straight) if max(outputs, update, loss) > 0 else 0.0
+    noise = _noise(sandbox, reached, second, straight) if max(outputs, update, loss) > 0 else 0.0
     transient = {item.name for item in passes.state}
     lost = [name for name, _, _ in differing(straight.kept, resumed.kept) if name not in transient]
     return RoundTrip(
@@ -279,13 +277,14 @@ def _apart(one: _Run, other: _Run) -> tuple[float, float]:
     return (update if update == update else 0.0), (loss if loss == loss else 0.0)
 
 
-def _noise(sandbox: Sandbox, first: Any, second: Any, straight: _Run) -> float:
-    """How far apart two runs without a round trip are: nothing on a CPU, if nothing draws unseeded numbers."""
-    with sandbox.trial():
-        optimizer, _ = users_optimizer(sandbox)
-        _learn(sandbox, first, optimizer, 0)
-        _save(sandbox)
-        again = _go_on(sandbox, second, optimizer)
+def _noise(sandbox: Sandbox, reached: Snapshot, second: Any, straight: _Run) -> float:
+    """How far apart two runs without a round trip are, with all that model, loss, optimizer and schedule held after one update.
+
+    Nothing on a CPU, if nothing draws unseeded numbers, and if the training step keeps nothing of its own from call to call,
+    such as the hidden state of one long stream: no state dict could give that.
+    """
+    with sandbox.trial(start=reached):
+        again = _go_on(sandbox, second, sandbox.optimizer)
     return max(*_apart(straight, again), distance(straight.outputs, again.outputs))
 
 
@@ -376,7 +375,7 @@ def _random_constants(sandbox: Sandbox, batch: Any) -> tuple[Place, ...]:
         if not tensor.is_floating_point() or not tensor.numel() or tensor.requires_grad:
             continue
         place = _place(sandbox, name)
-        if place.source and _DRAWN.search(place.source) and not _SEEDED.search(place.source):
+        if drawn_at(place):
             drawn[name] = (tensor, place)
     if not drawn:
         return ()

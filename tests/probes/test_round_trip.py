@@ -1,5 +1,6 @@
 """Saving and loading, on models and optimizers whose losses are known; and what was loaded before."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -41,6 +42,37 @@ def test_what_every_pass_changes_is_no_loss() -> None:
     found = _trip(_recipe(Counting()))
     assert found.update == 0.0
     assert not found.lost
+
+
+class Following(nn.Module):
+    """A recurrent net; the training step hands its state on from batch to batch, as along one text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(FEATURES, 16), nn.Linear(16, CLASSES)
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        state = self.cell(x, state)
+        return self.head(state), state
+
+
+def test_a_state_that_the_training_step_keeps_is_no_loss_of_the_model() -> None:
+    recipe = _recipe(Following())
+    optimizer, kept = recipe.optimizer, dict[str, Tensor]()
+    assert isinstance(optimizer, torch.optim.Optimizer)
+
+    def train_step(model: nn.Module, batch: list[Tensor]) -> Tensor:
+        logits, state = model(batch[0], kept.get("state"))
+        kept["state"] = state.detach()
+        loss = nn.functional.cross_entropy(logits, batch[1])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    found = _trip(dataclasses.replace(recipe, loss_fn=None, train_step=train_step))
+    assert found.update > 1e-3
+    assert found.noise > found.update / 2  # the same again, with no state dict loaded
 
 
 class Momentum(torch.optim.Optimizer):

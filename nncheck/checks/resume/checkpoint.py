@@ -60,7 +60,9 @@ def checkpoint(trip: RoundTrip) -> Verdict:
     if not trip.compared:
         return skipped("the model keeps state from pass to pass, so that the next step is another in any case")
     if trip.noise > NOISY:
-        return skipped("the same update gives another result when it is made again, without any saving")
+        return skipped(
+            "made again without any saving, from all that model and optimizer held, the same update gives another result"
+        )
     limit = ABOVE_NOISE * trip.noise
     if max(trip.outputs, trip.loss) > max(SAME, limit) or trip.update > max(SAME_UPDATE, limit):
         return _changed(trip)
