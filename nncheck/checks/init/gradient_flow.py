@@ -3,14 +3,16 @@
 What it does
     Measures each parameter's gradient over three steps of the user's optimizer and, for every weight matrix, how much the
     loss would answer to a relative change of it: |gradient| x |weight| / |loss|. Looks at what stands between output and
-    loss: a re-wrapped loss, a clamp over the samples' losses, scores squeezed to exactly 0 or 1.
+    loss: a re-wrapped loss, a clamp over the samples' losses, scores squeezed to exactly 0 or 1. Where terms of the loss have
+    weights far apart, compares what each sends to the parameters that they share.
 Why it matters
     backward() runs without complaint when every gradient is zero or none. Layers that get 1e-9 of the loss do not train,
     and a loss that is clamped ignores exactly the samples that are most wrong.
 How to fix
     Compute the loss from the model's output in differentiable operations only: no `torch.tensor(loss, requires_grad=True)`,
-    argmax, rounding or clamp to (0, 1). Clip gradients, not losses. Against vanishing gradients: ReLU-like activations,
-    normalisation or residual connections, and an initialisation with a gain (`nn.init.kaiming_normal_`).
+    argmax, rounding or clamp to (0, 1). Clip gradients, not losses. Weigh terms so that none drowns another. Against vanishing
+    gradients: ReLU-like activations, normalisation or residual connections, and an initialisation with a gain
+    (`nn.init.kaiming_normal_`).
 Known limits
     Biases and gains are not judged by size; a key bias in attention has no gradient by construction. Layers behind a
     zero-initialised branch are judged only by whether a gradient arrives after a step or two. Plain default-initialised
@@ -23,8 +25,10 @@ Source
 import itertools
 import math
 
+from nncheck.checks.init._drowned_term import drowned
 from nncheck.probes.gradients import Gradients, ParameterGradients
 from nncheck.probes.lost_gradient import LostGradient
+from nncheck.probes.term_shares import TermShares
 from nncheck.probes.unreached import Branch, Unreached
 from nncheck.registry import check
 from nncheck.verdict import Bars, Guide, Place, Remedy, Stage, Verdict, failed, passed, skipped, warned
@@ -56,8 +60,8 @@ SQUEEZED = 0.1
         "optimizer-coverage",
     ),
 )
-def gradient_flow(steps: Gradients, lost: LostGradient, found: Unreached) -> Verdict:
-    """Judge what arrives: nothing at all, nothing somewhere, too little or too much."""
+def gradient_flow(steps: Gradients, lost: LostGradient, found: Unreached, terms: TermShares) -> Verdict:
+    """Judge what arrives: nothing at all, nothing somewhere, too little or too much, and of which term of the loss."""
     rows = steps.trainable
     if not rows:
         return skipped("no parameter is trainable")
@@ -72,6 +76,7 @@ def gradient_flow(steps: Gradients, lost: LostGradient, found: Unreached) -> Ver
         or _clamped(lost, measured, numbers)
         or _silent(steps, found, measured, numbers, exhibits)
         or _size(steps, measured, numbers, exhibits)
+        or drowned(terms, numbers)
         or passed(measured, expected="a gradient at every layer, none vanishing", numbers=numbers, exhibits=exhibits)
     )
 

@@ -1,5 +1,6 @@
 """gradient-flow on evidence made by hand: both sides of each threshold."""
 
+import dataclasses
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from nncheck.checks.init import gradient_flow as limits
 from nncheck.checks.init.gradient_flow import gradient_flow, relative
 from nncheck.probes.gradients import Gradients, ParameterGradients
 from nncheck.probes.lost_gradient import ClampedLoss, LostGradient
+from nncheck.probes.term_shares import Term, TermShares
 from nncheck.probes.unreached import Branch, Unreached
 from nncheck.verdict import Place, Status
 
@@ -58,6 +60,35 @@ NONE = Unreached(branches=(), total=4)
 CLAMP = ClampedLoss(bound=1.0, over=1, count=8, place=Place(name="loss"))
 
 
+ONE_TERM = TermShares(terms=(), shared=0)
+LABELS_TERM = Term(
+    kind="cross-entropy", place=Place(name="cross_entropy"), weight=1.0, gradient=1.4, labels=True, numbers=False
+)
+BOXES = Term(kind="smooth-l1", place=Place(name="smooth_l1"), weight=5000.0, gradient=148.0, labels=False, numbers=True)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "labels", "status"),
+    [
+        ({}, {}, Status.WARN),
+        ({"gradient": 71.0}, {}, Status.WARN),
+        ({"gradient": 69.0}, {}, Status.PASS),  # small errors with a large weight
+        ({"weight": 999.0}, {}, Status.PASS),
+        ({"weight": 1000.0}, {}, Status.WARN),
+        ({"weight": 1000.0}, {"weight": 1.1}, Status.PASS),
+        ({"weight": 1.0}, {"weight": 1e-3}, Status.PASS),  # the labels are an aside: an adversary's, for instance
+        ({"numbers": False}, {}, Status.PASS),
+        ({}, {"labels": False}, Status.PASS),
+        ({"gradient": math.nan}, {}, Status.PASS),
+        ({}, {"gradient": 0.0}, Status.PASS),  # others say so
+    ],
+)
+def test_a_term_that_drowns_another(boxes: dict[str, object], labels: dict[str, object], status: Status) -> None:
+    pair = (dataclasses.replace(LABELS_TERM, **labels), dataclasses.replace(BOXES, **boxes))
+    for terms in (pair, pair[::-1]):
+        assert gradient_flow(steps(0.1, 0.2, 0.3), lost(), NONE, TermShares(terms=terms, shared=8)).status is status
+
+
 @pytest.mark.parametrize(
     ("seen", "loss", "status", "word"),
     [
@@ -100,17 +131,17 @@ CLAMP = ClampedLoss(bound=1.0, over=1, count=8, place=Place(name="loss"))
     ],
 )
 def test_verdict(seen: Gradients, loss: LostGradient, status: Status, word: str) -> None:
-    verdict = gradient_flow(seen, loss, NONE)
+    verdict = gradient_flow(seen, loss, NONE, ONE_TERM)
     assert verdict.status is status, verdict
     assert word in f"{verdict.summary} {verdict.measured}"
 
 
 def test_nothing_trainable_and_a_left_over_graph() -> None:
-    assert gradient_flow(Gradients(parameters=(), losses=(1.0,)), lost(), NONE).status is Status.SKIP
+    assert gradient_flow(Gradients(parameters=(), losses=(1.0,)), lost(), NONE, ONE_TERM).status is Status.SKIP
     broken = Gradients(
         parameters=(row("0.weight", 0.1),), losses=(1.0, 1.0), backward_error="RuntimeError: a second time"
     )
-    assert gradient_flow(broken, lost(), NONE).status is Status.FAIL
+    assert gradient_flow(broken, lost(), NONE, ONE_TERM).status is Status.FAIL
 
 
 @pytest.mark.parametrize(
@@ -130,7 +161,7 @@ def test_nothing_trainable_and_a_left_over_graph() -> None:
 def test_exact_zeros(found: Branch, status: Status) -> None:
     rows = (row("0.weight", 0.0), row("0.bias", 0.0, shape=(4,)), row("1.weight", 0.1))
     verdict = gradient_flow(
-        Gradients(parameters=rows, losses=(1.0,) * 3), lost(), Unreached(branches=(found,), total=3)
+        Gradients(parameters=rows, losses=(1.0,) * 3), lost(), Unreached(branches=(found,), total=3), ONE_TERM
     )
     assert verdict.status is status
 
@@ -138,7 +169,7 @@ def test_exact_zeros(found: Branch, status: Status) -> None:
 def test_exact_zeros_need_three_steps() -> None:
     rows = (row("0.weight", 0.0), row("1.weight", 0.1))
     found = Unreached(branches=(branch("0"),), total=2)
-    assert gradient_flow(Gradients(parameters=rows, losses=(1.0, 1.0)), lost(), found).status is Status.PASS
+    assert gradient_flow(Gradients(parameters=rows, losses=(1.0, 1.0)), lost(), found, ONE_TERM).status is Status.PASS
 
 
 def test_relative_size() -> None:
