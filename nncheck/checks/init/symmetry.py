@@ -1,21 +1,24 @@
-"""Units of a layer start equal, so that they can only learn the same thing.
+"""Units of a layer, or layers that should differ, start equal.
 
 What it does
-    Compares the rows (output units) of every weight matrix at the start and after a few steps of the user's optimizer.
+    Compares the rows (output units) of every weight matrix at the start and after a few steps of the user's optimizer. Compares
+    the layers of every class that sets a seed itself.
 Why it matters
     Units with equal weights compute the same and get the same gradient: a layer of 256 of them is worth one. Two factors
-    that are both zero (LoRA's A and B, both convolutions of a residual branch) never get a gradient at all.
+    that are both zero (LoRA's A and B, both convolutions of a residual branch) never get a gradient at all. A seed set in a
+    block's `__init__` makes all blocks start as copies, and every other random number after it the same again.
 How to fix
     Start hidden weights at random (`nn.init.kaiming_normal_`, or leave PyTorch's default); keep zeros for biases, norm
-    shifts, the last layer, and one factor of a product only.
+    shifts, the last layer, and one factor of a product only. Set the seed once, before the model is made.
 Known limits
     Judged layer by layer. One zero-initialised layer (a zero head, LoRA's B, adaLN-zero) is fine, as it leaves zero with
-    the first steps. Layers that are copies of each other, as in `nn.TransformerEncoder`, are not compared.
+    the first steps. Layers that are copies of each other, as in `nn.TransformerEncoder`, are not reported.
 Source
     Goodfellow, Bengio and Courville, "Deep Learning" (2016), section 8.4: initial parameters must break the symmetry.
 """
 
 from nncheck.probes.gradients import Gradients, ParameterGradients
+from nncheck.probes.seeded_layers import Seeded, SeededLayers
 from nncheck.probes.unreached import Unreached
 from nncheck.registry import check
 from nncheck.verdict import Place, Remedy, Stage, Table, Verdict, failed, passed, skipped, warned
@@ -27,8 +30,8 @@ _DENSE = frozenset({"Linear", "Conv1d", "Conv2d", "Conv3d", "LazyLinear", "LazyC
 
 
 @check(stage=Stage.INIT, after=("forward-pass", "finite-values"))
-def symmetry(steps: Gradients, found: Unreached) -> Verdict:
-    """Judge rows that are equal now, and those that stay equal."""
+def symmetry(steps: Gradients, found: Unreached, seeded: SeededLayers) -> Verdict:
+    """Judge rows that are equal now, and those that stay equal; then layers that a seed makes equal."""
     rows = [r for r in steps.trainable if r.alike_before is not None]
     if not rows:
         return skipped("no weight matrix with two units or more")
@@ -75,9 +78,25 @@ def symmetry(steps: Gradients, found: Unreached) -> Verdict:
             remedies=_remedies(constant[0]),
             exhibits=table,
         )
+    if seeded.found:
+        return _seeded(seeded.found[0], measured, numbers)
     if equal:
         measured += "; their units differ after the first steps" if not any(r.alike_after for r in equal) else ""
     return passed(measured, expected=expected, numbers=numbers)
+
+
+def _seeded(layers: Seeded, measured: str, numbers: dict[str, float]) -> Verdict:
+    count = len(layers.names)
+    return warned(
+        f"{measured}; {count} layers {layers.kind} have the same {layers.matrices} random matrices ({layers.size:,} numbers) bit "
+        f"for bit: {', '.join(layers.names[:4])}{'...' if count > 4 else ''}",
+        expected="random weights of its own for each layer",
+        summary=f"{count} layers {layers.kind} start with equal weights: {layers.kind} sets the seed itself",
+        numbers={**numbers, "layers": float(count)},
+        places=(layers.place,),
+        causes=(f"every {layers.kind} that is made starts the random numbers from the same seed",),
+        remedies=(Remedy(text=f"take the seed out of {layers.kind}; set it once, before the model is made"),),
+    )
 
 
 def _stuck(row: ParameterGradients) -> bool:

@@ -6,12 +6,17 @@ import pytest
 
 from nncheck.checks.init.symmetry import symmetry
 from nncheck.probes.gradients import Gradients, ParameterGradients
+from nncheck.probes.seeded_layers import Seeded, SeededLayers
 from nncheck.probes.unreached import Unreached
-from nncheck.verdict import Status
+from nncheck.verdict import Place, Status
 from tests.checks.init.test_gradient_flow import branch, row
 
 HEAD = row("9.weight", 0.1)
 NONE = Unreached(branches=(), total=2)
+NO_SEEDS = SeededLayers(found=())
+BLOCKS = Seeded(
+    kind="Block", names=("1", "2", "3"), matrices=2, size=2304, place=Place(name="Block", file="m.py", line=4)
+)
 
 
 def weights(**changed: object) -> ParameterGradients:
@@ -44,17 +49,27 @@ ZERO = {"alike_before": True, "weight": (0.0, 0.0, 0.0), "gradients": (0.0,) * 3
     ],
 )
 def test_verdict(changed: dict[str, object], status: Status) -> None:
-    verdict = symmetry(steps(weights(**changed)), NONE)
+    verdict = symmetry(steps(weights(**changed)), NONE, NO_SEEDS)
     assert verdict.status is status, verdict
     assert verdict.measured
 
 
 def test_a_term_weighted_zero_is_not_stuck() -> None:
     found = Unreached(branches=(branch("0", "0.weight", zeroed=True),), total=2)
-    assert symmetry(steps(weights(**{**ZERO, "alike_after": True})), found).status is Status.PASS
+    assert symmetry(steps(weights(**{**ZERO, "alike_after": True})), found, NO_SEEDS).status is Status.PASS
 
 
 def test_skips() -> None:
     bias = dataclasses.replace(row("0.bias", 0.1, shape=(4,)), alike_before=None)
-    assert symmetry(Gradients(parameters=(bias,), losses=(1.0,) * 3), NONE).status is Status.SKIP
-    assert symmetry(steps(weights(), losses=2), NONE).status is Status.SKIP
+    assert symmetry(Gradients(parameters=(bias,), losses=(1.0,) * 3), NONE, NO_SEEDS).status is Status.SKIP
+    assert symmetry(steps(weights(), losses=2), NONE, NO_SEEDS).status is Status.SKIP
+
+
+def test_a_seed_in_a_block_is_told_after_units_that_are_equal() -> None:
+    seeded = SeededLayers(found=(BLOCKS,))
+    verdict = symmetry(steps(weights()), NONE, seeded)
+    assert verdict.status is Status.WARN
+    assert verdict.places[0].line == 4
+    assert "3 layers Block" in str(verdict.summary)
+    equal = symmetry(steps(weights(alike_before=True, alike_after=True)), NONE, seeded)
+    assert equal.status is Status.FAIL
