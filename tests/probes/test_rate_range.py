@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from nncheck import Recipe
 from nncheck.errors import CannotMeasure
 from nncheck.evidence import Evidence
+from nncheck.lab.held import Level
 from nncheck.lab.sandbox import Sandbox
-from nncheck.probes.rate_range import RateRange
+from nncheck.probes.rate_range import RateRange, RateRun, settled
 from nncheck.registry import load
 from nncheck.target.assemble import assemble
 
@@ -90,3 +91,28 @@ def test_suggestions_of_a_curve() -> None:
     assert found.steepest == rates[6]
     assert found.valley == rates[4 + 5 * 2 // 3]
     assert found.searchable == (rates[6], rates[9])
+
+
+def _tried(gain: float, lead_t: float, spread: float = 0.01) -> RateRun:
+    """A run that takes 200 losses of about 1 down by `gain` each, give or take `spread`."""
+    before = tuple(1.0 + 0.1 * (i % 2) for i in range(200))
+    after = tuple(b - gain + spread * (-1) ** (i // 2) for i, b in enumerate(before))
+    levels = [Level(losses=losses, apart=True, wrong=None) for losses in (before, after)]
+    return RateRun(
+        optimizer="SGD", factor=0.1, rate=0.1, losses=(), before=levels[0], after=levels[1], lead=(1.0, lead_t)
+    )
+
+
+@pytest.mark.parametrize(
+    ("tried", "diverged", "enough"),
+    [
+        (_tried(0.2, 7.0), False, True),
+        (_tried(0.2, 5.0), False, False),  # ahead of the set-up's own rate by chance, perhaps
+        (_tried(0.2, 5.0), True, True),
+        (_tried(0.09, 7.0), True, False),  # certain, but less than a tenth: a lower rate may do more
+        (_tried(0.2, 7.0, spread=1.0), True, False),  # a fall with t = 2.8
+        (_tried(-0.2, 7.0), True, False),
+    ],
+)
+def test_lower_rates_are_tried_until_one_trains_beyond_doubt(tried: RateRun, diverged: bool, enough: bool) -> None:
+    assert settled(tried, diverged) is enough
