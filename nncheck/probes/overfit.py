@@ -27,6 +27,7 @@ from nncheck.lab.training import (
 )
 from nncheck.losses.call import LossCall
 from nncheck.losses.goal import Goal, accuracy, goal_of, predictions, smallest, variety
+from nncheck.losses.turned import HandMade
 from nncheck.observe.preview import preview
 from nncheck.registry import probe
 from nncheck.verdict import Place, Samples
@@ -101,7 +102,8 @@ class OverfitBatch:
 
     cut: the plan was ended because it had cost enough. samples, predictions: in the batch. parameters: trainable numbers.
     goal: what counts as learned, and the known levels.
-    turned: the loss called backward on is the torch loss times a negative number. table: prediction against target at the end.
+    turned: the loss called backward on is the torch loss times a negative number, or one written by hand that falls as every
+    prediction gets worse. table: prediction against target at the end.
     seen: what the network was given. covered: the part of the trainable parameters that the user's optimizer holds.
     """
 
@@ -223,11 +225,12 @@ def _look(sandbox: Sandbox, batch: Any) -> _Start:
             given.append(inputs)
 
     with sandbox.trial(), without_dropout(sandbox.model) as handlers:
-        outcome = sandbox.forward(batch, calls=handlers, modules=(see,))
+        by_hand = HandMade(batch)
+        outcome = sandbox.forward(batch, calls=(*handlers, by_hand.see), modules=(see,))
         call = data_loss(outcome)
         loss = mean_loss(outcome)
         goal = goal_of(outcome, batch)
-        turned = False
+        turned = not outcome.calls and outcome.loss.requires_grad and by_hand.turned(outcome.loss)
         if call is not None and call.value.numel() == 1 and float(call.value) != 0:
             ratio = float(outcome.loss.detach()) / float(call.value.detach())
             turned = ratio < 0 and abs(float(call.value)) > 1e-3 and _is_multiple(outcome, call)

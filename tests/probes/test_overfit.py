@@ -149,6 +149,31 @@ def test_a_turned_sign_is_seen() -> None:
     assert not overfit(_sandbox(_mlp(), x, y, lambda output, target: 0.25 * cross_entropy(output, target))).turned
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_sign_of_a_loss_written_by_hand_is_seen(sign: float) -> None:
+    """Turned where every label, or every distance, counts the wrong way; not for rewards of either sign."""
+    x, y = _labels()
+
+    def likelihood(output: Tensor, target: Tensor) -> Tensor:
+        return -sign * output.log_softmax(1).gather(1, target[:, None]).mean()
+
+    def errors(output: Tensor, target: Tensor) -> Tensor:
+        return sign * (target.float() - output[:, 0]).abs().mean()
+
+    def rewards(output: Tensor, target: Tensor) -> Tensor:
+        gained = torch.linspace(-1, 1, len(target)) + 0.01
+        return -sign * (output.log_softmax(1).gather(1, target[:, None])[:, 0] * gained).mean()
+
+    def penalties(output: Tensor, target: Tensor) -> Tensor:
+        lost = torch.linspace(0.1, 1, len(target))
+        return sign * (output.log_softmax(1).gather(1, target[:, None])[:, 0] * lost).mean()
+
+    for loss in (likelihood, errors):
+        assert overfit(_sandbox(_mlp(), x, y, loss)).turned == (sign < 0)
+    for loss in (rewards, penalties):
+        assert not overfit(_sandbox(_mlp(), x, y, loss)).turned
+
+
 def test_a_rate_of_zero_is_told_from_a_network_that_cannot() -> None:
     found = overfit(_sandbox(_mlp(), *_labels(), nn.CrossEntropyLoss(), rate=0.0, optimizer=torch.optim.SGD))
     assert found.users.dead

@@ -54,6 +54,9 @@ FAR = 100.0
 # Half of the samples stand there with another label too: no network can learn that.
 CONTRADICTED = 0.5
 
+# Of a rate that is off, these measure the rate itself on changing batches.
+_RATES = ("update-ratio", "learning-rate", "loss-decreases", "lr-schedule")
+
 
 @check(
     stage=Stage.LEARNING,
@@ -87,7 +90,7 @@ def overfit_batch(batch: OverfitBatch) -> Verdict:
     place = (batch.loss_place,) if batch.loss_place else ()
     if batch.turned:
         return failed(
-            f"the loss called backward on is {batch.goal.kind} times a negative number; it ends at {batch.best.end:.4g}",
+            f"the loss called backward on {_turned(batch)}; it ends at {batch.best.end:.4g}",
             expected="a loss that falls as the predictions get better",
             summary="the sign of the loss is turned: training makes the predictions worse",
             places=place,
@@ -147,6 +150,7 @@ def _judge_optimizer(batch: OverfitBatch, best: Run, expected: str, details: dic
                     text=f"divide the learning rate by 10 until one batch can be learned; {best.optimizer} learned it"
                 ),
             ),
+            follows=_RATES,
             **details,
         )
     way = users.losses[0] - users.end
@@ -165,6 +169,7 @@ def _judge_optimizer(batch: OverfitBatch, best: Run, expected: str, details: dic
                 f"the optimizer holds {batch.covered:.0%} of the trainable parameters",
             ),
             remedies=(Remedy(text=f"raise the learning rate; {best.optimizer} learned the batch"),),
+            follows=_RATES,
             **details,
         )
     return passed(f"{measured}; {_said(batch, users)}, which is slower", expected=expected, **details)
@@ -226,6 +231,12 @@ def _judge_stop(
         ),
         **details,
     )
+
+
+def _turned(batch: OverfitBatch) -> str:
+    if batch.goal.kind:
+        return f"is {batch.goal.kind} times a negative number"
+    return f"falls as every one of {batch.samples} samples' predictions gets worse, by its own gradient"
 
 
 def _unmoved(batch: OverfitBatch) -> bool:
