@@ -14,7 +14,7 @@ from nncheck import Recipe
 from nncheck.errors import CannotMeasure
 from nncheck.evidence import Evidence
 from nncheck.lab.held import fall
-from nncheck.lab.meter import ENOUGH, LIMIT
+from nncheck.lab.meter import ENOUGH, KEPT, LIMIT
 from nncheck.lab.sandbox import Sandbox
 from nncheck.probes.controls import Controls, ahead, collapsed, weighs
 from nncheck.probes.decay_run import DecayRun
@@ -233,16 +233,16 @@ def test_nothing_is_begun_above_the_limit() -> None:
     sandbox = _sandbox(lambda p: torch.optim.SGD(p, lr=1e-9))
     evidence = Evidence(sandbox)
     evidence.get(Rehearsal)
-    sandbox.meter.count(backward=1.5 * (LIMIT - 50 - sandbox.meter.train_steps))
+    sandbox.meter.count(backward=1.5 * (LIMIT - KEPT - 50 - sandbox.meter.train_steps))
     assert sandbox.meter.affords(50)
     assert not sandbox.meter.affords(51)
-    assert sandbox.meter.until(180) == pytest.approx(LIMIT)
+    assert sandbox.meter.until(180) == pytest.approx(LIMIT - KEPT)
     found = evidence.get(Controls)
     assert (found.doubt, found.runs, found.no_more) == ("no certain fall", (), ENOUGH)
     for kind in (RateRange, InputBaseline, OverfitBatch):
         with contextlib.suppress(CannotMeasure):
             evidence.get(kind)
-    assert sandbox.meter.train_steps < LIMIT + 30
+    assert sandbox.meter.train_steps < LIMIT
 
 
 def test_answers_collapse_only_if_they_once_differed() -> None:
