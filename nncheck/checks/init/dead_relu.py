@@ -157,7 +157,7 @@ def _died(
         summary=f"{percent(newly)} of the units of {layer.name} died within {run.updates} updates",
         numbers={**_numbers(layer, start), "newly_dead": newly},
         places=_places(layer, "silent after the short run"),
-        # Steps too large for a run, or to fit even one batch, are the root; and so is what makes them too large: a loss that is a sum.
+        # Steps too large for a run, or to fit one batch, are the root; and what makes them too large: a loss that is a sum.
         follows=("overfit-batch", "loss-at-init", "learning-rate", "update-ratio"),
         causes=(f"the steps of {run.optimizer} are too large: one of them pushes a unit's bias below all its inputs",),
         remedies=(Remedy(text="lower the learning rate tenfold, or let it rise over the first few hundred steps"),),
