@@ -36,6 +36,8 @@ class StartingLoss:
     target_sums: lowest and highest sum of a soft target. target_range: extremes of the targets.
     in_batch: whether samples are compared with one another: the labels are positions in the batch, or the right one always
     stands first, or the scores are made of two results of layers (contrastive and prototypical losses).
+    products: whether in such a comparison every sample has its own right answer and scores of either sign: products of
+    embeddings. Distances have one sign.
     factors: the final loss divided by this one, for each batch.
     counts, samples: predictions and samples of each batch; kept: the share of predictions that count.
     masked: whether the user multiplies with a mask of zeros and ones.
@@ -70,6 +72,7 @@ class StartingLoss:
     samples: tuple[int, ...]
     kept: tuple[float, ...]
     masked: bool
+    products: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +186,7 @@ def _scores(call: LossCall) -> dict[str, Any]:
     """How far the scores lie apart, and how often they are right."""
     input = call.input.detach().float()
     right = commonest = sums = None
-    in_batch = False
+    in_batch = products = False
     if has_classes(call) and input.ndim > 1:
         rows = (
             input.movedim(1, -1).reshape(-1, classes(call))
@@ -206,7 +209,9 @@ def _scores(call: LossCall) -> dict[str, Any]:
             right = float((rows.argmax(-1)[kept] == labels[kept]).float().mean())
             commonest = float(torch.bincount(labels[kept].long()).max()) / float(kept.sum())
         ordered = call.kind == "cross-entropy" and not soft_targets(call) and by_position(labels, rows.size(-1))
-        in_batch = ordered or compares_activations(call.input.grad_fn)
+        compared = compares_activations(call.input.grad_fn)
+        in_batch = ordered or compared
+        products = ordered and compared and float(rows.min()) < 0 < float(rows.max())
     else:
         # Probabilities hide how far apart scores are: they are taken back to before the sigmoid, up to float32's resolution.
         scores = input.clamp(1e-7, 1 - 1e-7).logit() if call.kind == "bce" else input
@@ -231,6 +236,7 @@ def _scores(call: LossCall) -> dict[str, Any]:
         "commonest": commonest,
         "target_sums": sums,
         "in_batch": in_batch,
+        "products": products,
     }
 
 
@@ -287,6 +293,7 @@ def together(group: list[Part]) -> StartingLoss:
         target_sums=(min(s[0] for s in sums), max(s[1] for s in sums)) if sums else None,
         target_range=(min(r[0] for r in ranges), max(r[1] for r in ranges)),
         in_batch=all(part.level.in_batch for part in group),
+        products=all(part.level.products for part in group),
         factors=tuple(f for part in group for f in part.level.factors),
         counts=tuple(part.level.counts[0] for part in group),
         samples=tuple(part.level.samples[0] for part in group),

@@ -14,8 +14,9 @@ How to fix
     input; give the loss what it expects; divide by the number of predictions that count; match the head to the classes; weigh
     each label by a positive number; give `kl_div` reduction='batchmean'.
 Known limits
-    Losses written by hand have no known value and are skipped; losses that compare samples with one another
-    (contrastive, prototypical) too. A model that was trained before, or whose output layer is frozen, is not judged by its value.
+    Losses written by hand have no known value and are skipped, but for Dice and its kin of raw scores; losses that compare
+    samples with one another too (prototypical), but for products of embeddings that nobody normalised. A model that was
+    trained before, or whose output layer is frozen, is not judged by its value.
     Regression is judged only when it starts far above the loss of the output zero.
 Source
     Karpathy, "A Recipe for Training Neural Networks" (2019): "verify loss @ init"; CS231n notes on sanity checks.
@@ -33,11 +34,13 @@ from nncheck.checks.init._loss_misuse import (
     reduction_fault,
     wrong_classes,
 )
+from nncheck.checks.init._outside_range import outside_range
 from nncheck.checks.init._wrong_bias import Blame, wrong_bias
 from nncheck.losses.starting import StartingLoss
 from nncheck.observe.layer_sizes import Layer
 from nncheck.probes.initial_loss import InitialLoss
 from nncheck.probes.label_baseline import LabelBaseline, spelled
+from nncheck.probes.loss_at_truth import LossAtTruth
 from nncheck.probes.loss_inputs import LossInputs
 from nncheck.registry import check
 from nncheck.verdict import Bars, Guide, Place, Remedy, Stage, Table, Verdict, failed, passed, skipped, warned
@@ -57,6 +60,9 @@ BINARY = ("bce", "bce-with-logits")
 REGRESSION = ("mse", "l1", "smooth-l1", "huber", "poisson-nll", "gaussian-nll")
 # Layers that keep unit variance give scores that spread by 1 (LSUV's aim); that alone costs s^2/2, more with tied embeddings.
 LARGE_SPREAD = 1.5
+# Scores of unit vectors over the smallest temperature in use (0.05) spread by at most 20/sqrt(d), 7 for d = 8; their loss is
+# below ln N + s^2/2 for small spreads s and ln N + s sqrt(2 ln N) for large ones: three times ln N needs s = sqrt(2 ln N).
+FAR_APART, TIMES_CHANCE = 8.0, 3.0
 # A classifier must know labels to come below this share of what the best constant reaches.
 KNOWING = 0.5
 # More of a loss's inputs than this at their bounds exactly: they are clipped, and what is clipped has no gradient.
@@ -77,8 +83,11 @@ _CLOSED_FORM = {
     after=("forward-pass", "finite-values"),
     consequence_of=("data-scale", "label-range", "class-balance", "batch-mixing", "loss-broadcast", "dead-relu"),
 )
-def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline) -> Verdict:
+def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline, truth: LossAtTruth) -> Verdict:
     """What the losses are given, how they are reduced, their values, and the number of classes, in this order."""
+    found = outside_range(truth)
+    if found is not None:
+        return found
     if not start.levels:
         seen = f" (called: {', '.join(start.other)})" if start.other else ""
         return skipped(
@@ -98,7 +107,7 @@ def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline) 
         return skipped("no loss of torch's is connected to the model")
     for level in connected:
         known = not start.trained and not level.in_batch
-        found = reduction_fault(start, level) or (_value(start, level, labels) if known else None)
+        found = reduction_fault(start, level) or (_value(start, level, labels) if known else _unscaled(start, level))
         if found is not None:
             return found
     found = wrong_classes(connected[0], labels)
@@ -149,6 +158,32 @@ def _regression(start: InitialLoss, level: StartingLoss, labels: LabelBaseline) 
     if ratio <= REGRESSION_WARN**power or level.loss - 3 * level.error <= level.expected:
         return None
     return _too_high(start, level, level.loss - level.expected, ratio > REGRESSION_FAIL**power, labels)
+
+
+def _unscaled(start: InitialLoss, level: StartingLoss) -> Verdict | None:
+    """Products of embeddings that are not normalised, each sample with an answer of its own among those of the batch."""
+    if start.trained or start.normalised or not level.products or level.kind != "cross-entropy":
+        return None
+    if not (level.spread > FAR_APART and level.loss - 3 * level.error > TIMES_CHANCE * level.expected):
+        return None
+    return failed(
+        _measured(start, level),
+        expected=f"about ln {level.classes} = {level.expected:.4g}, as for embeddings that say nothing yet",
+        summary=f"the loss starts at {level.loss:.4g} instead of {level.expected:.4g}: the embeddings compared have any length",
+        numbers=_numbers(start, level),
+        places=(level.place,),
+        causes=(
+            f"products of embeddings that are not normalised: the scores spread by {level.spread:.3g}, and softmax gives "
+            "all its weight to one of them",
+        ),
+        remedies=(
+            Remedy(
+                text="normalise both sides before the product, and scale by a temperature after it",
+                code="scores = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T / 0.1",
+            ),
+        ),
+        exhibits=_pictures(start, level),
+    )
 
 
 def _large(start: InitialLoss) -> list[Layer]:

@@ -10,6 +10,7 @@ from nncheck.losses.starting import StartingLoss
 from nncheck.observe.layer_sizes import Layer
 from nncheck.probes.initial_loss import InitialLoss, SumTrial, Use
 from nncheck.probes.label_baseline import LabelBaseline
+from nncheck.probes.loss_at_truth import LossAtTruth
 from nncheck.probes.loss_inputs import LossInputs
 from nncheck.verdict import Place, Status, Verdict
 from tests.checks.init.test_output_bias_init import LABELS
@@ -28,6 +29,7 @@ START = InitialLoss(
     summed=None, adaptive=True,
 )  # fmt: skip
 HEAD = Layer(name="head", type="Linear", came_in=0.5, came_out=0.3, gain=0.58, fan_in=64, tied=False)
+UNASKED = LossAtTruth(asked=False)
 MSE = dataclasses.replace(
     LEVEL,
     kind="mse",
@@ -43,11 +45,15 @@ MSE = dataclasses.replace(
 
 
 def _ask(
-    start: InitialLoss = START, inputs: LossInputs | None = None, labels: LabelBaseline = LABELS, **level: object
+    start: InitialLoss = START,
+    inputs: LossInputs | None = None,
+    labels: LabelBaseline = LABELS,
+    truth: LossAtTruth = UNASKED,
+    **level: object,
 ) -> Verdict:
     if level:
         start = dataclasses.replace(start, levels=(dataclasses.replace(start.levels[0], **level),))
-    return loss_at_init(start, inputs or LossInputs(inputs=()), labels)
+    return loss_at_init(start, inputs or LossInputs(inputs=()), labels, truth)
 
 
 @pytest.mark.parametrize(
@@ -275,3 +281,44 @@ def test_unknown_losses_are_not_guessed_at() -> None:
     verdict = _ask(dataclasses.replace(START, levels=(), other=("ctc",)))
     assert verdict.status == Status.SKIP
     assert "ctc" in (verdict.why_skipped or "")
+
+
+@pytest.mark.parametrize(
+    ("at_truth", "beyond", "outside", "status"),
+    [
+        (0.0, -0.5, 0.6, Status.FAIL),  # 1 - Dice of raw scores
+        (0.0, -0.5, 0.0, Status.SKIP),  # behind a sigmoid
+        (0.0, -0.5, 0.06, Status.FAIL),
+        (0.0, -0.5, 0.04, Status.SKIP),
+        (0.0, 1.3, 0.6, Status.SKIP),  # squared errors
+        (0.0, -0.09, 0.6, Status.SKIP),
+        (0.019, -0.11, 0.6, Status.FAIL),
+        (0.021, -0.5, 0.6, Status.SKIP),
+        (0.42, 0.2, 0.6, Status.SKIP),  # the sigmoid is inside the loss
+        (math.nan, math.nan, 0.6, Status.SKIP),
+    ],
+)
+def test_a_loss_of_probabilities_given_raw_scores(
+    at_truth: float, beyond: float, outside: float, status: Status
+) -> None:
+    truth = LossAtTruth(asked=True, loss=1.2, at_truth=at_truth, beyond=beyond, low=-2.0, high=1.5, outside=outside)
+    start = dataclasses.replace(START, levels=())
+    assert _ask(start, truth=truth).status == status
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, Status.FAIL),
+        ({"products": False}, Status.SKIP),  # prototypes compared by their distance
+        ({"spread": 7.9}, Status.SKIP),
+        ({"loss": 2.9 * CHANCE}, Status.SKIP),
+        ({"loss": 3.1 * CHANCE}, Status.FAIL),
+        ({"loss": 3.1 * CHANCE, "error": 0.1}, Status.SKIP),
+    ],
+)
+def test_products_of_embeddings_of_any_length(changes: dict[str, float], status: Status) -> None:
+    base = {"loss": 40.0, "spread": 30.0, "in_batch": True, "products": True}
+    assert _ask(**{**base, **changes}).status == status
+    assert _ask(dataclasses.replace(START, normalised=True), **{**base, **changes}).status == Status.SKIP
+    assert _ask(dataclasses.replace(START, trained="loaded"), **{**base, **changes}).status == Status.SKIP
