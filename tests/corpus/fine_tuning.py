@@ -463,7 +463,12 @@ class Student(nn.Module):
         return out, soft
 
 
-@twin("optimizer-coverage", "unused-parameters", row="O22")
+@twin(
+    "optimizer-coverage",
+    "unused-parameters",
+    row="O22",
+    unseen="no gradient reaches the teacher, and torch's optimizers leave alone what has none: both train bit for bit alike",
+)
 def teacher_given_to_the_optimizer(fault: bool) -> Recipe:
     torch.manual_seed(0)
     model = Student()
