@@ -241,10 +241,15 @@ class _Line:
 def _compare(sandbox: Sandbox, batch: Any, when: str, *, single: bool) -> _Found:
     line = _Line(sandbox, batch)
     cuts: dict[Place, None] = {}
+    padding: dict[int, int] = {}
 
     def see(call: Call) -> None:
         if record.inside:
             return
+        if call.name == "embedding" and len(call.args) > 1:
+            row = call.kwargs.get("padding_idx", call.args[2] if len(call.args) > 2 else None)
+            if isinstance(row, int):
+                padding[call.args[1].data_ptr()] = row
         text = CUTS.get(call.name)
         first = call.args[0] if call.args else None
         if text is None and not torch.is_grad_enabled():
@@ -272,6 +277,9 @@ def _compare(sandbox: Sandbox, batch: Any, when: str, *, single: bool) -> _Found
     if not all(bool(torch.isfinite(n)) for n in torch._foreach_norm(line.gradients)):
         raise CannotMeasure("the gradient is not finite")
     direction = _direction(line.gradients, seed=sandbox.seed, along=single)
+    for tensor, part in zip(line.tensors, direction, strict=True):
+        if tensor.data_ptr() in padding:
+            part[padding[tensor.data_ptr()]] = 0  # an embedding keeps the gradient from this row on purpose
     claimed = _dot(line.gradients, direction)
     errors: list[tuple[float, float]] = []
     bends: dict[float, float] = {}

@@ -351,3 +351,26 @@ def test_passes_do_not_grow_with_the_number_of_tensors() -> None:
 
     costs = [measure(recipe(deep(layers)))[1].meter.train_steps for layers in (1, 10, 100)]
     assert costs[0] == costs[1] == costs[2]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_padding_row_of_an_embedding_has_no_gradient_on_purpose(tied: bool) -> None:
+    """It is read as any other, where padding is not masked, and kept as it is."""
+
+    class Mean(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.words = nn.Embedding(11, 16, padding_idx=1)
+            self.out = nn.Linear(16, 11)
+            if tied:
+                self.out.weight = self.words.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.words(x).mean(1))
+
+    torch.manual_seed(0)
+    model = Mean()
+    model.words.weight.data[1] = 0.5
+    data = TensorDataset(torch.randint(0, 11, (64, 6)), torch.randint(0, 11, (64,)))
+    found, _ = measure(Recipe(model=model, train_loader=DataLoader(data, 16), loss_fn=nn.CrossEntropyLoss()))
+    assert gradient_check(found).status is Status.PASS
