@@ -175,9 +175,10 @@ def where_around_a_logarithm(fault: bool) -> Recipe:
         def __init__(self) -> None:
             super().__init__()
             self.hidden, self.head = nn.Linear(6, 32), nn.Linear(32, 1)
+            self.gain = nn.Parameter(torch.ones(32))
 
         def forward(self, x: Tensor) -> Tensor:
-            h = F.relu(self.hidden(x))
+            h = F.relu(self.hidden(x)) * self.gain  # a ReLU by itself would pass no NaN on
             log_h = torch.log(h if fault else h.clamp_min(0.1))
             return self.head(torch.where(h > 0.1, log_h, torch.full_like(h, math.log(0.1))) + 1)
 

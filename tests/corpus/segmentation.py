@@ -140,7 +140,13 @@ def mean_over_ignored_pixels_too(fault: bool) -> Recipe:
     return recipe(with_prior(UNet(4)), batches(x, y, 20), loss)
 
 
-@twin("label-range", "class-balance", row="L19")
+@twin(
+    "label-range",
+    "class-balance",
+    row="L19",
+    unseen="maps whose void has a number and an output of its own, and is ignored, are common (11 in CamVid, 0 in SemanticKITTI): "
+    "the labels do not say that some of the void were meant",
+)
 def a_real_class_is_ignored(fault: bool) -> Recipe:
     """255 was mapped to 3 so that the labels fit a byte; 3 is the crosses."""
     torch.manual_seed(0)

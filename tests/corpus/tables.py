@@ -431,7 +431,13 @@ def drop_last_drops_everything(fault: bool) -> Recipe:
     return adam(net(13, 3), loader, nn.CrossEntropyLoss())
 
 
-@twin("loss-broadcast", "overfit-batch", row="L12")
+@twin(
+    "loss-broadcast",
+    "overfit-batch",
+    row="L12",
+    unseen="one Linear makes all sixteen scores: which of the two dimensions it lays the answers along is its to learn, and "
+    "both are learned equally well; only the code that reads predictions later says which was meant",
+)
 def classes_and_positions_in_each_others_place(fault: bool) -> Recipe:
     """Four questions with four answers each: nothing raises."""
     torch.manual_seed(0)
