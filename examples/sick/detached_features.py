@@ -31,7 +31,8 @@ class SmallNet(nn.Module):
 
 model = SmallNet(classes=10)
 model.fc = nn.Linear(32 * 4 * 4, 2)
-optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
+slow = [*model.stem.parameters(), *model.body.parameters()]
+optimizer = torch.optim.AdamW([{"params": slow, "lr": 3e-4}, {"params": model.fc.parameters(), "lr": 1e-3}])
 criterion = nn.CrossEntropyLoss()
 
 

@@ -1,6 +1,6 @@
 # twin: digits_cnn.py
 # fault: a learning rate of 10 with Adam
-# expect: overfit-batch
+# expect: learning-rate
 """Handwritten digits (8x8 pixels, scikit-learn's) with a small convolutional network."""
 
 import torch
