@@ -139,14 +139,17 @@ def withheld(
     for name in CLIPS:
         for module, attribute in holders_of(getattr(torch.nn.utils, name)):
             patches.put(module, attribute, lambda *_, **__: torch.zeros(()))
-    for kind in _kinds(torch.optim.Optimizer):
+    for kind in kinds_of(torch.optim.Optimizer):
         for name, stub in (("step", _call_closure), ("zero_grad", _nothing)):
             if name in vars(kind):
                 patches.put(kind, name, stub)
     if "step" in vars(optimizer):  # a scheduler has put a counter around it
         patches.put(optimizer, "step", lambda closure=None: None if closure is None else closure())
     patches.put(nn.Module, "zero_grad", _nothing)
-    for kind in (*_kinds(torch.optim.lr_scheduler.LRScheduler), *([type(scheduler)] if scheduler is not None else [])):
+    for kind in (
+        *kinds_of(torch.optim.lr_scheduler.LRScheduler),
+        *([type(scheduler)] if scheduler is not None else []),
+    ):
         if "step" in vars(kind):
             patches.put(kind, "step", _nothing)
     scaler = torch.amp.GradScaler
@@ -171,10 +174,11 @@ def versions(parameters: Iterable[Tensor]) -> int:
     return sum(p._version for p in parameters)
 
 
-def _kinds(root: Any) -> Iterator[Any]:
+def kinds_of(root: Any) -> Iterator[Any]:
+    """A class and all that are derived from it."""
     yield root
     for kind in root.__subclasses__():
-        yield from _kinds(kind)
+        yield from kinds_of(kind)
 
 
 def _nothing(*_: Any, **__: Any) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from nncheck.lab.interception import CLIPS, Patches, holders_of
+from nncheck.lab.interception import CLIPS, Patches, holders_of, kinds_of
 from nncheck.observe.source import calling_place
 from nncheck.verdict import Place
 
@@ -29,7 +29,7 @@ class Event:
     kind "step" (of the set-up's optimizer; "other-step" of another): value is the gradient norm that it used, summed that of the
     sum of all backward passes since the last step, last_apart how far the gradient is from the last backward pass's alone,
     relative to its size; backwards how many there were. stale: names whose gradient was never cleared since the last step, of
-    `held` that have one.
+    `held` that have one; of an "other-step", the same of that optimizer's parameters, other being its number from 1 on.
     kinds "schedule", "scale", "unscale", "scaled-step", "update": of the scheduler and the gradient scaler.
     """
 
@@ -47,6 +47,21 @@ class Event:
     closure: bool = False
     stale: tuple[str, ...] = ()
     held: int = 0
+    other: int = 0
+
+
+@dataclass
+class _Other:
+    """Another optimizer that steps: its parameters, and which of them had no gradient at a backward pass since its last step."""
+
+    number: int
+    held: list[Tensor]
+    clean: set[int]
+    backwards: int = 0
+
+    def look(self) -> None:
+        self.clean |= {i for i, p in enumerate(self.held) if not _has_gradient(p)}
+        self.backwards += 1
 
 
 class Recorder:
@@ -56,6 +71,7 @@ class Recorder:
         self._model, self._optimizer, self._scheduler = model, optimizer, scheduler
         names = {id(p): name for name, p in model.named_parameters()}
         held = [p for group in optimizer.param_groups for p in group["params"]]
+        self._all_names = names
         self._names = [names.get(id(p), f"parameter {index}") for index, p in enumerate(held)]
         self._held = held
         total, self._compared = 0, 0
@@ -65,7 +81,9 @@ class Recorder:
         self._events: list[Event] = []
         self._depth = 0
         self._in_scaler = False
+        self._in_schedule = False
         self._clean: set[int] = set()
+        self._others: dict[int, _Other] = {}
         self._sum: list[Tensor | None] = [None] * self._compared
         self._last: list[Tensor | None] = [None] * self._compared
         self._backwards = 0
@@ -106,6 +124,10 @@ class Recorder:
                 patches.put(module, attribute, self._clipping(original))
         if hasattr(self._scheduler, "step"):
             patches.put(self._scheduler, "step", self._telling("schedule", self._scheduler.step))
+        else:  # one that only the training step knows
+            for kind in set(kinds_of(torch.optim.lr_scheduler.LRScheduler)):
+                if "step" in vars(kind):
+                    patches.put(kind, "step", self._scheduling(kind.step))
         scaler = torch.amp.GradScaler
         told = {"scale": "scale", "unscale_": "unscale", "step": "scaled-step", "update": "update"}
         for name, kind in told.items():
@@ -127,6 +149,8 @@ class Recorder:
         self._depth += 1
         before = [None if p.grad is None else p.grad.detach().clone() for p in self._held[: self._compared]]
         self._clean |= {i for i, p in enumerate(self._held) if p.grad is None or not bool(p.grad.detach().any())}
+        for other in self._others.values():
+            other.look()
         training = self._model.training
         try:
             call()
@@ -171,6 +195,19 @@ class Recorder:
 
         return call
 
+    def _scheduling(self, original: Any) -> Any:
+        def call(schedule: Any, *arguments: Any, **options: Any) -> Any:
+            # A schedule of several steps them within its own step.
+            if getattr(schedule, "optimizer", None) is self._optimizer and not self._in_schedule:
+                self._add("schedule")
+            outer, self._in_schedule = self._in_schedule, True
+            try:
+                return original(schedule, *arguments, **options)
+            finally:
+                self._in_schedule = outer
+
+        return call
+
     def _scaling(self, kind: str, original: Any) -> Any:
         def call(scaler: Any, *arguments: Any, **options: Any) -> Any:
             outer, self._in_scaler = self._in_scaler, True
@@ -185,7 +222,7 @@ class Recorder:
 
     def _stepping(self, optimizer: Any, arguments: Any, options: Any) -> None:
         if optimizer is not self._optimizer:
-            self._add("other-step")
+            self._stepping_other(optimizer)
             return
         closure = (len(arguments) > 1 and callable(arguments[1])) or callable(options.get("closure"))
         grads = [p.grad for p in self._held]
@@ -215,6 +252,20 @@ class Recorder:
         self._sum = [None] * self._compared
         self._backwards = 0
         self._steps += 1
+
+    def _stepping_other(self, optimizer: torch.optim.Optimizer) -> None:
+        known = self._others.get(id(optimizer))
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        full = [i for i, p in enumerate(held) if _has_gradient(p)]
+        old = [i for i in full if i not in known.clean] if known is not None and known.backwards else []
+        number = known.number if known is not None else len(self._others) + 1
+        names = tuple(self._all_names.get(id(held[i]), f"parameter {i}") for i in old)
+        self._add("other-step", stale=names, held=len(full), other=number)
+        self._others[id(optimizer)] = _Other(number=number, held=held, clean=set())
+
+
+def _has_gradient(p: Tensor) -> bool:
+    return p.grad is not None and bool(p.grad.detach().any())
 
 
 def _minus(a: Tensor | None, b: Tensor | None) -> Tensor | None:

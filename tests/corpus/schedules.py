@@ -161,7 +161,7 @@ def plateau_waits_for_a_maximum(fault: bool) -> Recipe:
     )
 
 
-@twin("lr-schedule", row="O14")
+@twin("lr-schedule", "optimizer-step", row="O14")
 def scheduler_steps_before_the_optimizer(fault: bool) -> Recipe:
     torch.manual_seed(8)
     model = classifier()

@@ -149,3 +149,51 @@ def test_steps_that_go_back_several_times_or_by_a_closure_give_a_loss(step: Any)
     assert all(bool(g.any()) for g in gradients)
     assert torch.Tensor.backward.__module__ == "torch._tensor"
     assert "train" not in vars(sandbox.model)
+
+
+@pytest.mark.parametrize("cleared", [True, False])
+def test_another_optimizers_gradients_are_followed_too(cleared: bool) -> None:
+    more = nn.Linear(4, 1)
+    other = torch.optim.SGD(more.parameters(), lr=0.1)
+
+    def step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
+        x, y = batch
+        optimizer.zero_grad()
+        if cleared:
+            other.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        more(torch.ones(2, 4)).sum().backward()
+        optimizer.step()
+        other.step()
+        return loss
+
+    steps = _events(training_loop(_sandbox(step)), "other-step")
+    assert [event.other for event in steps] == [1] * CALLS
+    assert not steps[0].stale
+    assert all(len(event.stale) == (0 if cleared else event.held) for event in steps[1:])
+    assert all(event.held == 2 for event in steps)
+
+
+def test_a_schedule_that_only_the_step_knows_is_seen_once_a_call() -> None:
+    held: dict[str, Any] = {}
+
+    def step(model: nn.Module, batch: Any, optimizer: Any) -> Tensor:
+        if not held:
+            parts = [
+                torch.optim.lr_scheduler.ConstantLR(optimizer),
+                torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9),
+            ]
+            held["schedule"] = torch.optim.lr_scheduler.SequentialLR(optimizer, parts, [2])
+        x, y = batch
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        held["schedule"].step()
+        return loss
+
+    found = training_loop(_sandbox(step))
+    kinds = [event.kind for call in found.calls[1:] for event in call.events]
+    assert not found.failure
+    assert kinds == ["backward", "step", "schedule"] * (CALLS - 1)

@@ -141,10 +141,10 @@ def _order(loop: TrainingLoop) -> Verdict | None:
     if "schedule" not in kinds or not {"step", "other-step"} & set(kinds):
         return None
     schedule = kinds.index("schedule")
-    if {"step", "other-step"} & set(kinds[:schedule]):
+    if {"step", "other-step", "scaled-step"} & set(kinds[:schedule]):
         return None
     return warned(
-        f"`{loop.scheduler}.step()` is called before the first `optimizer.step()`",
+        f"`{loop.scheduler or 'scheduler'}.step()` is called before the first `optimizer.step()`",
         expected="the optimizer steps first, then the schedule",
         summary="the schedule steps before the optimizer: its first rate is skipped",
         places=(events[schedule].place,),

@@ -60,10 +60,38 @@ def zero_grad(loop: TrainingLoop) -> Verdict:
             remedies=(Remedy(text="clear them before the backward pass", code="optimizer.zero_grad()"),),
             exhibits=(curve,),
         )
+    others = _others(loop)
+    if others is not None:
+        return others
     return passed(
         f"at each of {len(steps)} steps the gradient was that of the backward passes since the last one",
         numbers={"steps": float(len(steps))},
     )
+
+
+def _others(loop: TrainingLoop) -> Verdict | None:
+    """Another optimizer of the same training step whose gradients are never cleared, such as a critic's."""
+    events = [event for call in loop.calls for event in call.events if event.kind == "other-step"]
+    for number in sorted({event.other for event in events}):
+        steps = [event for event in events if event.other == number]
+        later = steps[1:]
+        if len(later) < FEWEST or not all(step.held and len(step.stale) == step.held for step in later):
+            continue
+        names = later[-1].stale
+        return failed(
+            f"at all {len(later)} later steps of the training step's other optimizer, the gradients of its {len(names)} "
+            "tensors still held what earlier steps had used",
+            expected="gradients are cleared once between two steps of each optimizer",
+            summary=f"the other optimizer's gradients are never cleared ({', '.join(names[:2])})",
+            numbers={"tensors": float(len(names))},
+            places=(steps[0].place, *(Place(name=name) for name in names[:3])),
+            causes=(
+                "its own `zero_grad()` is missing: what it has used, and what the other losses' backward passes leave in its "
+                "parameters, is added up",
+            ),
+            remedies=(Remedy(text="clear them before its backward pass", code="other_optimizer.zero_grad()"),),
+        )
+    return None
 
 
 def _too_early(loop: TrainingLoop, place: Place, norm: float) -> Verdict:
