@@ -54,6 +54,6 @@ def near_miss() -> dict[str, Recipe]:
     """log_softmax before cross-entropy, NLL on the log of softmax, BCE after sigmoid."""
     return {
         "log_softmax": _recipe(_classifier(nn.LogSoftmax(dim=1)), nn.CrossEntropyLoss()),
-        "log of softmax": _recipe(_classifier(nn.Softmax(dim=1)), lambda p, y: F.nll_loss(torch.log(p), y)),
+        "log of softmax": _recipe(_classifier(nn.Softmax(dim=1)), lambda p, y: F.nll_loss(torch.log(p + 1e-9), y)),
         "sigmoid and BCE": _recipe(_classifier(nn.Sigmoid()), nn.BCELoss(), "many"),
     }

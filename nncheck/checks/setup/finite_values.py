@@ -3,13 +3,15 @@
 What it does
     Looks for NaN and Inf in the first batches, the weights, the loss and every gradient, runs batches that stand out
     (all targets ignored, constant samples, empty masks), and takes a few of the user's steps. Whatever is not finite is
-    traced to the operation that made it, forward or on the way back.
+    traced to the operation that made it, forward or on the way back. Where the loss takes the logarithm of a softmax, the
+    scores are once pulled apart until the softmax gives zeros.
 Why it matters
     One NaN in one sample makes every weight NaN with the next step, and a finite loss can still have a NaN gradient
     (`torch.where` around a log, the square root of 0).
 How to fix
     Clean the sample shown. Keep arguments inside the domain before the operation, not after it: `x.clamp_min(eps).log()`,
-    `(x + eps).sqrt()`, a mask with at least one open position, a batch with at least one counted target.
+    `(x + eps).sqrt()`, a mask with at least one open position, a batch with at least one counted target. Replace
+    `torch.log(torch.softmax(x, dim))` by `F.log_softmax(x, dim)`.
 Known limits
     The first sixteen batches are looked at, those that stand out are run. NaN that the set-up masks out before the loss
     is only mentioned. Overflow that needs long training is not foreseen.
@@ -21,13 +23,14 @@ import math
 
 from nncheck.probes.first_step import FirstStep
 from nncheck.probes.gradients import Gradients
+from nncheck.probes.log_of_softmax import GAP, LogOfSoftmax
 from nncheck.probes.non_finite import BadData, BadRun, NonFinite
 from nncheck.registry import check
 from nncheck.verdict import Place, Remedy, Stage, Table, Verdict, failed, passed, warned
 
 
 @check(stage=Stage.SETUP, after=("forward-pass",), consequence_of=("label-range",))
-def finite_values(first: FirstStep, seen: NonFinite, steps: Gradients) -> Verdict:
+def finite_values(first: FirstStep, seen: NonFinite, steps: Gradients, log: LogOfSoftmax) -> Verdict:
     """Judge from the source on: data, weights, loss, gradients, the steps after."""
     expected = "no NaN or Inf"
     table = _table(seen)
@@ -56,7 +59,11 @@ def finite_values(first: FirstStep, seen: NonFinite, steps: Gradients) -> Verdic
         return _first_batch(first, seen, expected, table)
     if bad_run is not None:
         return _later_batch(bad_run, measured, expected, table)
-    return _after_steps(steps, measured, expected) or _fine(first, seen, steps, measured, expected, table)
+    return (
+        _after_steps(steps, measured, expected)
+        or _log_of_softmax(log, measured)
+        or _fine(first, seen, steps, measured, expected, table)
+    )
 
 
 def _bad_data(
@@ -163,6 +170,20 @@ def _after_steps(steps: Gradients, measured: str, expected: str) -> Verdict | No
         summary=f"the loss is {steps.losses[wrong[0]]} after {wrong[0]} steps of the optimizer",
         causes=("a learning rate far too high", "an operation whose domain the weights have left"),
         remedies=(Remedy(text="try a learning rate ten times smaller"),),
+    )
+
+
+def _log_of_softmax(log: LogOfSoftmax, measured: str) -> Verdict | None:
+    if log.place is None or math.isfinite(log.stretched):
+        return None
+    return warned(
+        f"{measured}; the scores lie {log.gap:.3g} apart, and if they lie {GAP:g} apart the loss is {log.stretched:g}",
+        expected="a loss that is finite for finite scores",
+        summary="log(softmax(x)) is -inf where scores lie 104 apart: exp(-104) is 0 in float32",
+        numbers={"gap": log.gap, "loss": log.loss},
+        places=(log.place,),
+        causes=("the softmax rounds small probabilities to 0 before the logarithm sees them",),
+        remedies=(Remedy(text="take both at once", code="log_p = F.log_softmax(x, dim=-1)"),),
     )
 
 

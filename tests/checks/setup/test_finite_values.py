@@ -7,8 +7,11 @@ import pytest
 from nncheck.checks.setup.finite_values import finite_values
 from nncheck.probes.first_step import FirstStep
 from nncheck.probes.gradients import Gradients
+from nncheck.probes.log_of_softmax import LogOfSoftmax
 from nncheck.probes.non_finite import BadData, BadRun, NonFinite
 from nncheck.verdict import Place, Status
+
+NO_LOG = LogOfSoftmax(place=None)
 
 
 def first(**changed: object) -> FirstStep:
@@ -56,14 +59,27 @@ def run(loss: float, *, bad: tuple[str, ...] = ()) -> BadRun:
     ],
 )
 def test_verdict(step: FirstStep, found: NonFinite, after: Gradients, status: Status, word: str) -> None:
-    verdict = finite_values(step, found, after)
+    verdict = finite_values(step, found, after, NO_LOG)
     assert verdict.status is status
     assert word in f"{verdict.summary} {verdict.measured}"
 
 
 def test_nan_in_the_first_batch_is_blamed_before_the_loss() -> None:
     data = BadData(batch=0, tensor="[1]", what="Inf", samples=(0, 1), count=2, share=0.5, target=True)
-    verdict = finite_values(first(loss=math.inf), seen(data=(data,)), steps(math.inf))
+    verdict = finite_values(first(loss=math.inf), seen(data=(data,)), steps(math.inf), NO_LOG)
     assert verdict.status is Status.FAIL
     assert "Inf in the target (batch 0, samples 0, 1)" in verdict.summary
     assert verdict.exhibits
+
+
+@pytest.mark.parametrize(
+    ("log", "status"),
+    [
+        (LogOfSoftmax(place=Place(name="log"), gap=2.0, loss=1.1, stretched=math.inf), Status.WARN),
+        (LogOfSoftmax(place=Place(name="log"), gap=2.0, loss=1.1, stretched=math.nan), Status.WARN),
+        (LogOfSoftmax(place=Place(name="log"), gap=2.0, loss=1.1, stretched=90.0), Status.PASS),  # an eps, or a clamp
+        (NO_LOG, Status.PASS),
+    ],
+)
+def test_logarithm_of_a_softmax(log: LogOfSoftmax, status: Status) -> None:
+    assert finite_values(first(), seen(), steps(), log).status is status
