@@ -158,7 +158,7 @@ def boxes_with_an_axis_more(fault: bool) -> Recipe:
     return corners(pictures, boxes[:, None] if fault else boxes, distance)
 
 
-@twin("data-scale", row="S17")
+@twin("data-scale", "input-preview", row="S17")
 def integer_division_of_pixels(fault: bool) -> Recipe:
     """`// 255` on bytes leaves 0 and, for the brightest, 1."""
     torch.manual_seed(2)

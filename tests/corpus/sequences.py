@@ -637,7 +637,7 @@ def encoder_group_with_rate_zero(fault: bool) -> Recipe:
     return adder_recipe(model, torch.optim.Adam(groups))
 
 
-@twin("optimizer-coverage", row="O08")
+@twin("update-ratio", "optimizer-coverage", row="O08")
 def adam_epsilon_of_one(fault: bool) -> Recipe:
     torch.manual_seed(6)
     model = Adder(Encoder(), Decoder())
