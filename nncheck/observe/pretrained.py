@@ -47,8 +47,8 @@ def trained_before(sandbox: Sandbox) -> str:
 def as_made(module: torch.nn.Module) -> bool:
     """Whether all larger weights of linear and convolutional layers are as torch makes them: uniform within 1/sqrt(fan-in).
 
-    The largest of n such numbers lies within 20/n of the bound but for a chance of e^-20, and never beyond; their root mean square is
-    bound/sqrt(3), give or take 0.26/sqrt(n) of the bound. Not one training step leaves that.
+    The largest of n such numbers lies within 20/n of the bound but for a chance of e^-20, and never beyond; their root mean
+    square is bound/sqrt(3), give or take 0.26/sqrt(n) of the bound. Not one training step leaves that.
     """
     seen = False
     for layer in module.modules():

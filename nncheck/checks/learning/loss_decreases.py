@@ -221,8 +221,8 @@ def _room(run: Rehearsal, batch: OverfitBatch) -> float:
 def _below(loss: float, batch: OverfitBatch) -> bool:
     if batch.goal.kind == "nll" and not batch.goal.exact:
         return loss < 0
-    # The floor of the one small batch is not that of others: soft targets (MixUp) and contradicting labels give each its own. No loss
-    # with a known floor goes below 0 on targets that it is made for.
+    # The floor of the one small batch is not that of others: soft targets (MixUp) and contradicting labels give each its own. No
+    # loss with a known floor goes below 0 on targets that it is made for.
     return batch.goal.exact and loss < min(0.0, batch.goal.lowest)
 
 
