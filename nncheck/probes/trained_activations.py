@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nncheck.errors import CannotMeasure, TargetError
 from nncheck.probes.activations import Activations
 from nncheck.probes.short_run import ShortRun
 from nncheck.registry import probe
@@ -16,7 +17,8 @@ LAST = 8
 class TrainedActivations:
     """After `updates` updates by `optimizer`, the loss having gone from `first_loss` to `last_loss`.
 
-    after: the same measurement as at the start; None if the run diverged.
+    after: the same measurement as at the start; None if the run diverged, or if the network keeps a state from its small batches and
+    takes no whole one after them.
     """
 
     optimizer: str
@@ -29,7 +31,7 @@ class TrainedActivations:
 @probe
 def trained_activations(run: ShortRun) -> TrainedActivations:
     """What the short run measured at its end."""
-    if isinstance(run.activations, Exception):
+    if isinstance(run.activations, CannotMeasure):
         raise run.activations
     last = sorted(run.losses[-LAST:])
     return TrainedActivations(
@@ -37,5 +39,5 @@ def trained_activations(run: ShortRun) -> TrainedActivations:
         updates=run.updates,
         first_loss=run.losses[0],
         last_loss=last[len(last) // 2],
-        after=run.activations,
+        after=None if isinstance(run.activations, TargetError) else run.activations,
     )
