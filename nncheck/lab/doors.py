@@ -144,6 +144,10 @@ ZERO_STD, SHAKEN = 0.02, 1e-3
 def wake(model: nn.Module, *, seed: int = 0) -> None:
     """Inside a trial: change parameters a little, so that nothing is hidden behind a zero. The trial puts them back."""
     generator = torch.Generator().manual_seed(seed)
+    tables = [
+        m for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag)) and m.padding_idx is not None
+    ]
+    padding = {id(m.weight): m.padding_idx for m in tables}
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.requires_grad or not parameter.is_floating_point() or not parameter.numel():
@@ -154,4 +158,6 @@ def wake(model: nn.Module, *, seed: int = 0) -> None:
             if size != size or size == float("inf"):
                 continue
             noise = torch.randn(parameter.shape, generator=generator).to(parameter.device, parameter.dtype)
+            if id(parameter) in padding:
+                noise[padding[id(parameter)]] = 0  # the row that pads stays what it is in every training
             parameter.add_(noise * (SHAKEN * size if size else ZERO_STD))

@@ -162,10 +162,14 @@ def _users_own(model: nn.Module, name: str) -> bool:
 def _drifting(sandbox: Sandbox, norms: dict[str, _BatchNorm]) -> tuple[Place, ...]:
     learning = {id(p) for p in trainable(sandbox)}
     found = []
+    with sandbox.trial():
+        # As a loop calls it at each epoch's start: a `train()` of the user's own may keep the frozen part in eval mode.
+        sandbox.model.train()
+        moving = {name for name, module in norms.items() if module.training}
     for name, module in norms.items():
         parameters = list(module.parameters())
         mean, variance = module.running_mean, module.running_var
-        if not parameters or mean is None or variance is None or not module.training:
+        if not parameters or mean is None or variance is None or not module.training or name not in moving:
             continue
         if any(id(p) in learning for p in parameters) or not _learned(module):
             continue
