@@ -17,8 +17,8 @@ LAST = 8
 class TrainedActivations:
     """After `updates` updates by `optimizer`, the loss having gone from `first_loss` to `last_loss`.
 
-    after: the same measurement as at the start; None if the run diverged, or if the network keeps a state from its small batches and
-    takes no whole one after them.
+    after: the same measurement as at the start; None if the run diverged, or if the network keeps a state from its small batches
+    and takes no whole one after them.
     """
 
     optimizer: str
