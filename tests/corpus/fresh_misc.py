@@ -59,7 +59,12 @@ class Teacher(nn.Module):
         return (2 - 2 * (F.normalize(self.predictor(self.online(one)), dim=1) * goal).sum(1)).mean()
 
 
-@twin("optimizer-coverage", "unused-parameters", row="O22")
+@twin(
+    "optimizer-coverage",
+    "unused-parameters",
+    row="O22",
+    unseen="optimizers leave a tensor without a gradient alone: nothing differs but the list",
+)
 def slow_target_handed_to_adamw(fault: bool) -> Recipe:
     x = digits(1200)[0].flatten(1)
     x = (x - 0.305) / 0.376

@@ -366,7 +366,13 @@ class Augmented(Dataset):
         return self.x[index] + 0.02 * torch.randn(self.x.shape[1]), self.y[index]
 
 
-@twin("input-baseline", "generalization", "simple-baseline", row="D12")
+@twin(
+    "input-baseline",
+    "generalization",
+    "simple-baseline",
+    row="D12",
+    unseen="fewer than 1,000 samples do not tell labels without any relation from labels with a weak one",
+)
 def features_sorted_targets_not(fault: bool) -> Recipe:
     torch.manual_seed(0)
     x, y = houses(seed=25)

@@ -182,7 +182,11 @@ def overlapping_windows_split_at_random(fault: bool) -> Recipe:
     return classified(model, TensorDataset(x[:cut], y[:cut]), val, loss_fn=nn.MSELoss(), lr=2e-3)
 
 
-@twin("train-val-leakage", row="D22")
+@twin(
+    "train-val-leakage",
+    row="D22",
+    unseen="which slices are of one patient is written nowhere, and they do not look more alike than others",
+)
 def slices_of_one_patient_on_both_sides(fault: bool) -> Recipe:
     """Five almost equal slices per patient: split by slice instead of by patient."""
     torch.manual_seed(8)
@@ -329,7 +333,11 @@ def rows_with_two_labels(fault: bool) -> Recipe:
     return classified(mlp(10, 3), ConcatDataset([TensorDataset(x, y), extra]))
 
 
-@twin("input-baseline", row="D12")
+@twin(
+    "input-baseline",
+    row="D12",
+    unseen="fewer than 1,000 samples do not tell labels without any relation from labels with a weak one",
+)
 def labels_joined_by_position(fault: bool) -> Recipe:
     """The table was sorted by a column before the labels were joined by position."""
     torch.manual_seed(18)
