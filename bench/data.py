@@ -24,8 +24,8 @@ SAMPLES = 1_000_000
 class Items(Dataset[tuple[Tensor, Tensor]]):
     """Samples made when they are asked for, one by one, as from files: nothing is held."""
 
-    def __init__(self, count: int, width: int) -> None:
-        self.count, self.width = count, width
+    def __init__(self, count: int, width: int, *, first: int = 0) -> None:
+        self.count, self.width, self.first = count, width, first
 
     def __len__(self) -> int:
         return self.count
@@ -33,7 +33,7 @@ class Items(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         if not 0 <= index < self.count:
             raise IndexError(index)
-        x = torch.randn(self.width, generator=torch.Generator().manual_seed(index))
+        x = torch.randn(self.width, generator=torch.Generator().manual_seed(self.first + index))
         return x, (x[:8].sum() > 0).long()
 
 
@@ -45,7 +45,7 @@ def setup(width: int) -> Setup:
         Recipe(
             model=model,
             train_loader=DataLoader(Items(SAMPLES, width), batch_size=256, shuffle=True),
-            val_loader=DataLoader(Items(SAMPLES // 10, width), batch_size=256),
+            val_loader=DataLoader(Items(SAMPLES // 10, width, first=SAMPLES), batch_size=256),
             loss_fn=nn.CrossEntropyLoss(),
             optimizer=torch.optim.Adam(model.parameters(), lr=1e-3),
         )
