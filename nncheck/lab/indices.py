@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -45,6 +46,14 @@ def drawn_indices(loader: Any) -> Drawn | None:
     return Drawn(base=base, drawn=tuple(drawn), of=of)
 
 
+def length_of(source: Any) -> int | None:
+    """Batches of a loader or items of a data set; None for one without a length."""
+    try:
+        return len(source) if isinstance(source, Sized) else None
+    except (TypeError, NotImplementedError):  # a class may define __len__ and have none, as a loader of a stream does
+        return None
+
+
 def stores_items(data: Any) -> bool:
     """Whether a data set holds an array, list or table with an entry for each item; if it joins several, whether all of them do.
 
@@ -54,9 +63,8 @@ def stores_items(data: Any) -> bool:
         parts = [id(part) for part in data.datasets]
         times = {parts.count(part) for part in parts}
         return times in ({1}, {1, 2}) and all(stores_items(part) for part in data.datasets)
-    try:
-        length = len(data)
-    except TypeError:
+    length = length_of(data)
+    if length is None:
         return False
     held = list(vars(data).values()) if hasattr(data, "__dict__") else []
     held += [item for value in held if isinstance(value, (list, tuple)) and len(value) <= 16 for item in value]

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from nncheck.errors import OutOfTime
 from nncheck.lab import batch as batches, fingerprint
 from nncheck.lab.chance import SeedWatch, private_generators, same_state, watch_seeding
+from nncheck.lab.indices import length_of
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import RandomState, seed_everything
 from nncheck.lab.workers import in_process
@@ -161,9 +162,8 @@ def _batches(loader: Any) -> Iterator[Any]:
 
 def _items(rounds: Rounds, data: Any, seed: int) -> dict[str, Any]:
     """The fields of `ItemRepeats` that come from single items."""
-    try:
-        length = len(data)
-    except TypeError:
+    length = length_of(data)
+    if length is None:
         return {}
     indices = _spread(length, ITEMS)
 

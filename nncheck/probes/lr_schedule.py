@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from nncheck.errors import CannotMeasure
+from nncheck.lab.indices import length_of
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import Snapshot
 from nncheck.observe.source import words_of
@@ -95,7 +96,7 @@ def lr_schedule(sandbox: Sandbox) -> LrSchedule:
         raise CannotMeasure(f"{type(scheduler).__name__} has no step()")
     optimizer = getattr(scheduler, "optimizer", sandbox.optimizer)
     groups = getattr(optimizer, "param_groups", sandbox.optimizer.param_groups)
-    batches = _length(setup.train_loader)
+    batches = length_of(setup.train_loader)
     plateau = None
     if _waits(scheduler):
         fed, place = fed_to_scheduler(setup)
@@ -184,13 +185,6 @@ def _taken(scheduler: Any) -> int:
 
 def _meant(group: dict[str, Any]) -> float:
     return float(group.get("max_lr", group.get("initial_lr", group["lr"])))
-
-
-def _length(loader: Any) -> int | None:
-    try:
-        return len(loader) if isinstance(loader, Sized) else None
-    except (TypeError, NotImplementedError):  # a DataLoader over an IterableDataset without a length
-        return None
 
 
 def _parts(scheduler: Any, begin: int = 0) -> Iterator[Part]:

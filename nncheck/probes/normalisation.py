@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nncheck.lab.indices import length_of
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.training import trainable
 from nncheck.losses.call import KINDS
@@ -104,7 +104,7 @@ def normalisation(sandbox: Sandbox) -> Normalisation:
     return Normalisation(
         momenta=_momenta(sandbox, norms),
         planned=_planned(sandbox),
-        epoch=_length(sandbox.setup.train_loader),
+        epoch=length_of(sandbox.setup.train_loader),
         drifting=drifting,
         wandering=tuple(w for name, seen in means.items() if (w := _wandering(model, name, seen))),
         batch_size=sandbox.feed.batch_size,
@@ -202,13 +202,6 @@ def _wandering(model: nn.Module, name: str, seen: list[tuple[Tensor, Tensor, int
     )
 
 
-def _length(loader: Any) -> int | None:
-    try:
-        return len(loader) if isinstance(loader, Sized) else None
-    except (TypeError, NotImplementedError):
-        return None
-
-
 def _planned(sandbox: Sandbox) -> int | None:
-    length, epochs = _length(sandbox.setup.train_loader), sandbox.setup.epochs
+    length, epochs = length_of(sandbox.setup.train_loader), sandbox.setup.epochs
     return None if length is None or not epochs else length * epochs

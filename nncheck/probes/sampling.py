@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Subset
 
+from nncheck.lab.indices import length_of
 from nncheck.lab.sandbox import Sandbox
 from nncheck.registry import probe
 from nncheck.verdict import Place
@@ -46,17 +46,10 @@ def sampling(sandbox: Sandbox) -> Sampling:
     return Sampling(
         sampler=type(chosen).__name__ if chosen is not None else "",
         weights=weighted.weights.numel() if weighted is not None else None,
-        length=_length(dataset),
+        length=length_of(dataset),
         labels=_labels(dataset),
         place=sandbox.setup.origins.get("train_loader"),
     )
-
-
-def _length(dataset: Any) -> int | None:
-    try:
-        return len(dataset) if isinstance(dataset, Sized) else None
-    except TypeError:  # a class may define __len__ and have none
-        return None
 
 
 def _labels(dataset: Any) -> tuple[tuple[int, int], ...] | None:
@@ -72,7 +65,7 @@ def _kept(dataset: Any) -> Tensor | None:
         whole = _kept(dataset.dataset)
         indices = torch.as_tensor(list(dataset.indices), dtype=torch.long)
         return whole[indices] if whole is not None and len(indices) and int(indices.max()) < len(whole) else None
-    length = _length(dataset)
+    length = length_of(dataset)
     tensors = getattr(dataset, "tensors", None)
     found = [tensors[-1]] if isinstance(tensors, (tuple, list)) and len(tensors) > 1 else []
     found += [getattr(dataset, name, None) for name in _NAMES]

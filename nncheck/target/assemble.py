@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from nncheck.errors import OutOfTime, TargetError
+from nncheck.lab.indices import length_of
 from nncheck.lab.objective import Objective
 from nncheck.lab.snapshot import seed_everything
 from nncheck.observe.loads import noting_loads
@@ -143,7 +144,7 @@ def _from_lightning(made: dict[str, Any], origins: dict[str, Place]) -> None:
         made["train_loader"] = _users(lambda: lightning.loader(model, "train_dataloader", trainer), "train_dataloader")
     if made["val_loader"] is None and given is None:
         made["val_loader"] = _users(lambda: lightning.loader(model, "val_dataloader", trainer), "val_dataloader")
-    trainer = lightning.StandInTrainer(epochs=made["epochs"], batches=_length(made["train_loader"]))
+    trainer = lightning.StandInTrainer(epochs=made["epochs"], batches=length_of(made["train_loader"]))
     if made["training_step"] is None and made["loss_fn"] is None:
         made["training_step"] = lightning.training_step(model, trainer)
     if made["optimizer"] is None:
@@ -279,13 +280,6 @@ def _describe_loader(loader: Any) -> str:
     kind = type(loader if data is None else data).__name__
     batch_size = getattr(loader, "batch_size", None)
     return f"{kind}, batch {batch_size}" if isinstance(batch_size, int) else kind
-
-
-def _length(loader: Any) -> int | None:
-    try:
-        return len(loader) if isinstance(loader, Sized) else None
-    except (TypeError, NotImplementedError):  # a DataLoader over an IterableDataset without a length
-        return None
 
 
 def _at(origins: Mapping[str, Place], part: str) -> tuple[Place, ...]:
