@@ -15,11 +15,11 @@ from nncheck.errors import OutOfTime
 from nncheck.lab import fingerprint
 from nncheck.lab.chance import SeedWatch, watch_seeding
 from nncheck.lab.sandbox import Sandbox
-from nncheck.lab.snapshot import RandomState, seed_everything
+from nncheck.lab.snapshot import seed_everything
 from nncheck.lab.workers import in_process
 from nncheck.probes.training_data import TrainingData
 from nncheck.registry import probe
-from nncheck.survey.data_state import DataState
+from nncheck.survey.data_state import reading
 from nncheck.verdict import Place
 
 # So many samples of the pass are looked at, and so often are their labels shuffled.
@@ -163,23 +163,19 @@ def _same_order(sandbox: Sandbox, loader: Any) -> tuple[bool | None, Place | Non
         return True, None
     if hasattr(loader, "__next__"):
         return None, None
-    world, state = RandomState(), DataState(loader)
     watch = SeedWatch()
-    try:
-        orders = []
-        for epoch in range(2):
-            seed_everything(sandbox.seed + 1 + epoch)
-            with watch_seeding(watch):
-                orders.append(list(_beginning(loader)))
-            sandbox.check_time()
-    except (OutOfTime, KeyboardInterrupt):
-        raise
-    except Exception:  # noqa: BLE001  # the user's sampler or data set may raise anything; `forward-pass` reports it
-        return None, None
-    finally:
-        sandbox.put_back()
-        state.restore()
-        world.restore()
+    with reading(sandbox, loader):
+        try:
+            orders = []
+            for epoch in range(2):
+                seed_everything(sandbox.seed + 1 + epoch)
+                with watch_seeding(watch):
+                    orders.append(list(_beginning(loader)))
+                sandbox.check_time()
+        except (OutOfTime, KeyboardInterrupt):
+            raise
+        except Exception:  # noqa: BLE001  # the user's sampler or data set may raise anything; `forward-pass` reports it
+            return None, None
     if not orders[0]:
         return None, None
     fixed = [seeding.place for seeding in watch.seedings if seeding.fixed]

@@ -9,13 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nncheck.errors import OutOfTime
-from nncheck.lab.indices import Drawn, drawn_indices, stores_items
+from nncheck.lab.indices import stores_items
 from nncheck.lab.sandbox import Sandbox
-from nncheck.lab.snapshot import RandomState, seed_everything
 from nncheck.probes.training_data import TrainingData
 from nncheck.registry import probe
-from nncheck.survey.data_state import DataState
+from nncheck.survey.data_state import drawn_items
 
 # Labels of repeated inputs are compared as classes up to this many different ones.
 MOST_LABELS = 1000
@@ -59,7 +57,7 @@ def duplicates(sandbox: Sandbox, data: TrainingData) -> Duplicates:
     inputs = torch.frombuffer(marks.inputs, dtype=torch.int64) if marks.count else torch.zeros(0, dtype=torch.int64)
     values, codes, counts = torch.unique(inputs, return_inverse=True, return_counts=True)
     few, bits = _few_values(data)
-    drawn = _drawn(sandbox)
+    drawn = drawn_items(sandbox, sandbox.setup.train_loader)
     weights = getattr(getattr(sandbox.setup.train_loader, "sampler", None), "weights", None)
     found: dict[str, Any] = {
         "samples": marks.count,
@@ -116,19 +114,3 @@ def _few_values(data: TrainingData) -> tuple[bool, float]:
         else:
             bits += size * torch.tensor(float(max(one.distinct, 1))).log2().item()
     return discrete, bits
-
-
-def _drawn(sandbox: Sandbox) -> Drawn | None:
-    loader = sandbox.setup.train_loader
-    world, state = RandomState(), DataState(loader)
-    try:
-        seed_everything(sandbox.seed)
-        return drawn_indices(loader)
-    except (OutOfTime, KeyboardInterrupt):
-        raise
-    except Exception:  # noqa: BLE001  # the user's sampler may raise anything; `forward-pass` reports it
-        return None
-    finally:
-        sandbox.put_back()
-        state.restore()
-        world.restore()

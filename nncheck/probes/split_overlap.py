@@ -9,14 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nncheck.errors import OutOfTime
-from nncheck.lab.indices import Drawn, drawn_indices
 from nncheck.lab.sandbox import Sandbox
-from nncheck.lab.snapshot import RandomState, seed_everything
 from nncheck.probes.training_data import TrainingData
 from nncheck.probes.validation_data import ValidationSurvey
 from nncheck.registry import probe
-from nncheck.survey.data_state import DataState
+from nncheck.survey.data_state import drawn_items
 from nncheck.survey.samples import SKETCH, SampleMarks
 
 # Neighbours are sought for so many validation samples among so many training samples.
@@ -70,7 +67,7 @@ def split_overlap(sandbox: Sandbox, train: TrainingData, validation: ValidationS
     }
     if setup.val_loader is setup.train_loader:
         found["same"] = "loader"
-    one, other = _drawn(sandbox, setup.train_loader), _drawn(sandbox, setup.val_loader)
+    one, other = drawn_items(sandbox, setup.train_loader), drawn_items(sandbox, setup.val_loader)
     if one is not None and other is not None and one.drawn and other.drawn and _same_items(one.base, other.base):
         items = set(other.drawn)
         found["val_items"] = len(items)
@@ -89,21 +86,6 @@ def split_overlap(sandbox: Sandbox, train: TrainingData, validation: ValidationS
 
 def _hashes(marks: SampleMarks) -> Tensor:
     return torch.frombuffer(marks.inputs, dtype=torch.int64).clone()
-
-
-def _drawn(sandbox: Sandbox, loader: Any) -> Drawn | None:
-    world, state = RandomState(), DataState(loader)
-    try:
-        seed_everything(sandbox.seed)
-        return drawn_indices(loader)
-    except (OutOfTime, KeyboardInterrupt):
-        raise
-    except Exception:  # noqa: BLE001  # the user's sampler may raise anything; the passes over the data report it
-        return None
-    finally:
-        sandbox.put_back()
-        state.restore()
-        world.restore()
 
 
 def _same_items(one: Any, other: Any) -> bool:

@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, IterableDataset
 from nncheck.errors import OutOfTime
 from nncheck.lab import batch as batches, fingerprint
 from nncheck.lab.sandbox import Sandbox
-from nncheck.lab.snapshot import RandomState, seed_everything
+from nncheck.lab.snapshot import seed_everything
 from nncheck.probes.training_data import TrainingData
 from nncheck.probes.validation_data import ValidationData
 from nncheck.registry import probe
-from nncheck.survey.data_state import DataState
+from nncheck.survey.data_state import reading
 from nncheck.survey.features import InputStatistics
 from nncheck.survey.labels import TargetStatistics
 from nncheck.survey.moments import Spread
@@ -197,7 +197,6 @@ def _items_again(sandbox: Sandbox, loader: Any) -> tuple[int, int, bool]:
     data = getattr(loader, "dataset", None)
     if data is None or isinstance(data, IterableDataset) or not hasattr(data, "__getitem__"):
         return 0, 0, False
-    world, state = RandomState(), DataState(loader)
 
     def fetch(indices: Sequence[int], seed: int) -> Iterator[tuple[str, str, Any]]:
         seed_everything(seed)
@@ -206,19 +205,16 @@ def _items_again(sandbox: Sandbox, loader: Any) -> tuple[int, int, bool]:
             inputs, target = batches.split(data[index])
             yield fingerprint.of(inputs), fingerprint.of(target), target
 
-    try:
-        length = len(data)
-        indices = sorted({i * (length - 1) // (ITEMS - 1) for i in range(ITEMS)}) if length else []
-        one = list(fetch(indices, sandbox.seed + 1))
-        other = list(fetch(indices, sandbox.seed + 2))
-    except (OutOfTime, KeyboardInterrupt):
-        raise
-    except Exception:  # noqa: BLE001  # the user's data set may raise anything; the pass over the data reports it
-        return 0, 0, False
-    finally:
-        sandbox.put_back()
-        state.restore()
-        world.restore()
+    with reading(sandbox, loader):
+        try:
+            length = len(data)
+            indices = sorted({i * (length - 1) // (ITEMS - 1) for i in range(ITEMS)}) if length else []
+            one = list(fetch(indices, sandbox.seed + 1))
+            other = list(fetch(indices, sandbox.seed + 2))
+        except (OutOfTime, KeyboardInterrupt):
+            raise
+        except Exception:  # noqa: BLE001  # the user's data set may raise anything; the pass over the data reports it
+            return 0, 0, False
     changed = sum(a[0] != b[0] for a, b in zip(one, other, strict=True))
     kept = all(a[1] == b[1] and _is_label(a[2]) for a, b in zip(one, other, strict=True))
     return len(one), changed, kept

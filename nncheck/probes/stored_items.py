@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +14,9 @@ from torch import Tensor
 from nncheck.errors import OutOfTime
 from nncheck.lab import batch as batches
 from nncheck.lab.sandbox import Sandbox
-from nncheck.lab.snapshot import seed_everything
 from nncheck.observe.preview import preview
 from nncheck.registry import probe
-from nncheck.survey.data_state import DataState
+from nncheck.survey.data_state import reading
 from nncheck.verdict import Sample, Samples
 
 # Items shown, and tokens of each that are written out.
@@ -43,17 +41,9 @@ def stored_items(sandbox: Sandbox) -> StoredItems:
     """Ask the data set for its first items, with and without its transform. No pass of the model."""
     loader = sandbox.setup.train_loader
     dataset = getattr(loader, "dataset", None)
-    state = DataState(loader)
-    sandbox.put_back()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            seed_everything(sandbox.seed)
-            items = _items(dataset)
-            decoded = _decoded(dataset, sandbox.feed.first)
-    finally:
-        state.restore()
-        sandbox.put_back()
+    with reading(sandbox, loader):
+        items = _items(dataset)
+        decoded = _decoded(dataset, sandbox.feed.first)
     return StoredItems(items=items, decoded=decoded)
 
 

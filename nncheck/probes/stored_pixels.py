@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sized
 from dataclasses import dataclass
 from statistics import median
@@ -14,9 +13,8 @@ from torch import Tensor
 
 from nncheck.errors import OutOfTime
 from nncheck.lab.sandbox import Sandbox
-from nncheck.lab.snapshot import seed_everything
 from nncheck.registry import probe
-from nncheck.survey.data_state import DataState
+from nncheck.survey.data_state import reading
 
 # Items compared, spread over the data set.
 ITEMS = 64
@@ -56,27 +54,19 @@ def stored_pixels(sandbox: Sandbox) -> StoredPixels:
     if found is None:
         return _NOTHING
     name, images = found
-    state = DataState(loader)
-    sandbox.put_back()
     stored_levels, given_levels, turned = [], [], []
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            seed_everything(sandbox.seed)
-            for index in range(0, len(images), max(1, len(images) // ITEMS)):
-                sandbox.check_time()
-                pair = _pair(dataset, images, index)
-                if pair is None:
-                    continue
-                stored, given = pair
-                stored_levels.append(torch.unique(stored).numel())
-                given_levels.append(torch.unique(given).numel())
-                share = _turned(stored, given)
-                if share is not None:
-                    turned.append(share)
-    finally:
-        state.restore()
-        sandbox.put_back()
+    with reading(sandbox, loader):
+        for index in range(0, len(images), max(1, len(images) // ITEMS)):
+            sandbox.check_time()
+            pair = _pair(dataset, images, index)
+            if pair is None:
+                continue
+            stored, given = pair
+            stored_levels.append(torch.unique(stored).numel())
+            given_levels.append(torch.unique(given).numel())
+            share = _turned(stored, given)
+            if share is not None:
+                turned.append(share)
     if not stored_levels:
         return _NOTHING
     some = [share for share in turned if share > 0]

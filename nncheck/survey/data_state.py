@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nncheck.lab.snapshot import Snapshot
+from nncheck.errors import OutOfTime
+from nncheck.lab.indices import Drawn, drawn_indices
+from nncheck.lab.sandbox import Sandbox
+from nncheck.lab.snapshot import Snapshot, seed_everything
 
 # Tensors, arrays and containers beyond this are the data themselves: copying them would hold the data set.
 MOST_BYTES = 1 << 24
@@ -36,6 +41,32 @@ class DataState:
                 if name not in present or present[name] is not value:
                     present[name] = value
         self._values.restore()
+
+
+@contextmanager
+def reading(sandbox: Sandbox, loader: Any) -> Iterator[None]:
+    """A seeded look at a loader or its data set, without the user's warnings; afterwards all is as the user left it."""
+    state = DataState(loader)
+    sandbox.put_back()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            seed_everything(sandbox.seed)
+            yield
+    finally:
+        state.restore()
+        sandbox.put_back()
+
+
+def drawn_items(sandbox: Sandbox, loader: Any) -> Drawn | None:
+    """What one seeded epoch of a loader draws; None if it has no indices, or its sampler fails."""
+    with reading(sandbox, loader):
+        try:
+            return drawn_indices(loader)
+        except (OutOfTime, KeyboardInterrupt):
+            raise
+        except Exception:  # noqa: BLE001  # the user's sampler may raise anything; the passes over the data report it
+            return None
 
 
 def _owners(loader: Any) -> Iterator[Any]:

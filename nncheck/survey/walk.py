@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,10 +13,9 @@ from torch import Tensor
 from nncheck.errors import CannotMeasure, OutOfTime, TargetError
 from nncheck.lab import batch as batches
 from nncheck.lab.sandbox import Sandbox
-from nncheck.lab.snapshot import seed_everything
 from nncheck.lab.workers import in_process, remote_failure
 from nncheck.observe.source import user_frames
-from nncheck.survey.data_state import DataState
+from nncheck.survey.data_state import reading
 
 # Enough for any share or mean to be known to a thousandth, and a bound on what accumulators keep per sample.
 MOST_SAMPLES = 1_000_000
@@ -97,45 +95,37 @@ def walk(
     started = time.monotonic()
     count = seen = 0
     first = stopped = failure = ""
-    state = DataState(loader)
-    sandbox.put_back()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            seed_everything(sandbox.seed)
-            stream = _open(sandbox, loader)
-            while True:
-                sandbox.check_time()
-                if isinstance(loader, Iterator) and count >= KEPT_BATCHES:
-                    stopped = f"the loader can be iterated only once, {KEPT_BATCHES} batches were kept"
-                    break
-                try:
-                    batch = next(stream)
-                except StopIteration:
-                    break
-                except (OutOfTime, KeyboardInterrupt, CannotMeasure):
-                    raise
-                except BaseException as error:  # SystemExit, and what a library derives from BaseException
-                    kind, text, frames = remote_failure(error)
-                    failure = f"the {what} loader failed at batch {count} (counted from 0): {kind}: {text}"
-                    if not count:
-                        raise TargetError(failure, places=frames or user_frames(error)) from error
-                    stopped = f"the loader failed at batch {count}"
-                    break
-                one = look(batch, seen)
-                first = first or batches.describe(batch)
-                for accumulator in accumulators:
-                    accumulator.add(count, one)
-                count, seen = count + 1, seen + one.size
-                if seen >= samples:
-                    stopped = f"stopped after {samples} samples"
-                    break
-                if time.monotonic() - started > limit:
-                    stopped = f"stopped after {limit:.3g} s"
-                    break
-    finally:
-        state.restore()
-        sandbox.put_back()
+    with reading(sandbox, loader):
+        stream = _open(sandbox, loader)
+        while True:
+            sandbox.check_time()
+            if isinstance(loader, Iterator) and count >= KEPT_BATCHES:
+                stopped = f"the loader can be iterated only once, {KEPT_BATCHES} batches were kept"
+                break
+            try:
+                batch = next(stream)
+            except StopIteration:
+                break
+            except (OutOfTime, KeyboardInterrupt, CannotMeasure):
+                raise
+            except BaseException as error:  # SystemExit, and what a library derives from BaseException
+                kind, text, frames = remote_failure(error)
+                failure = f"the {what} loader failed at batch {count} (counted from 0): {kind}: {text}"
+                if not count:
+                    raise TargetError(failure, places=frames or user_frames(error)) from error
+                stopped = f"the loader failed at batch {count}"
+                break
+            one = look(batch, seen)
+            first = first or batches.describe(batch)
+            for accumulator in accumulators:
+                accumulator.add(count, one)
+            count, seen = count + 1, seen + one.size
+            if seen >= samples:
+                stopped = f"stopped after {samples} samples"
+                break
+            if time.monotonic() - started > limit:
+                stopped = f"stopped after {limit:.3g} s"
+                break
     if not count:
         raise CannotMeasure(f"the {what} loader gave no batch")
     return Coverage(
