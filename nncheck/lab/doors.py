@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -161,3 +161,17 @@ def wake(model: nn.Module, *, seed: int = 0) -> None:
             if id(parameter) in padding:
                 noise[padding[id(parameter)]] = 0  # the row that pads stays what it is in every training
             parameter.add_(noise * (SHAKEN * size if size else ZERO_STD))
+
+
+def woken_passage(
+    sandbox: Sandbox,
+    batch: Any,
+    *,
+    change: Change | None = None,
+    calls: tuple[Handler, ...] = (),
+    mode: Literal["train", "eval"] = "eval",
+) -> Passage:
+    """A passage in a trial of its own, with the model woken."""
+    with sandbox.trial(mode=mode) as model:
+        wake(model)
+        return passage(sandbox, batch, change=change, calls=calls)

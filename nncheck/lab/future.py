@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nncheck.lab.doors import Change, passage, wake
+from nncheck.lab.doors import Change, woken_passage
 from nncheck.lab.sandbox import Sandbox
 from nncheck.observe.source import layer_place, located
 from nncheck.observe.watch import Call
@@ -70,9 +70,7 @@ def first_ahead(
                 return
 
     for given, handler in ((None, keep), (change, compare)):
-        with sandbox.trial(mode="eval") as model:
-            wake(model)
-            passage(sandbox, batch, change=given, calls=(handler,))
+        woken_passage(sandbox, batch, change=given, calls=(handler,))
     return found
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
-from nncheck.lab.doors import Argument, Change, Passage, passage, wake
+from nncheck.lab.doors import Argument, Change, Passage, wake, woken_passage
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.swapping import CHOICES
 from nncheck.observe.tracks import follow, freeze
@@ -80,7 +80,7 @@ def input_reach(sandbox: Sandbox) -> InputReach:
     if size < 2:
         raise CannotMeasure("needs a batch of at least two samples")
     functions: set[str] = set()
-    base = _pass(sandbox, batch, calls=(lambda call: functions.add(call.name),))
+    base = woken_passage(sandbox, batch, calls=(lambda call: functions.add(call.name),))
     groups = _groups(base, batch, size)
     varying = {
         name: members for name, members in groups.items() if any(bool(_differs(a.tensor).any()) for a in members)
@@ -111,14 +111,6 @@ def input_reach(sandbox: Sandbox) -> InputReach:
             )
         )
     return InputReach(samples=size, arguments=tuple(uses), constant=constant, chosen=chosen)
-
-
-def _pass(
-    sandbox: Sandbox, batch: Any, *, change: Change | None = None, calls: Any = (), train: bool = False
-) -> Passage:
-    with sandbox.trial(mode="train" if train else "eval") as model:
-        wake(model)
-        return passage(sandbox, batch, change=change, calls=calls)
 
 
 def _looked_at(seen: Passage) -> list[Tensor]:
@@ -177,10 +169,11 @@ def _entries(argument: Argument, axis: int, entries: list[int]) -> Change:
 def _same(sandbox: Sandbox, batch: Any, base: Passage, change: Change) -> bool:
     """Whether outputs are the same to the bit when inputs change, in eval mode and then in train mode too."""
     try:
-        after = _pass(sandbox, batch, change=change)
+        after = woken_passage(sandbox, batch, change=change)
         if not _identical(base, after):
             return False
-        before, after = (_pass(sandbox, batch, train=True), _pass(sandbox, batch, change=change, train=True))
+        before = woken_passage(sandbox, batch, mode="train")
+        after = woken_passage(sandbox, batch, change=change, mode="train")
     except TargetError:
         return False  # lengths or offsets that do not fit any more: they are read
     return _identical(before, after)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nncheck.errors import TargetError
 from nncheck.lab import batch as batches
-from nncheck.lab.doors import Passage, passage, wake
+from nncheck.lab.doors import Passage, woken_passage
 from nncheck.lab.future import beyond
 from nncheck.lab.sandbox import Sandbox
 from nncheck.observe.source import layer_place, located
@@ -78,7 +78,7 @@ def padding_runs(sandbox: Sandbox) -> PaddingRuns:
     told = PaddingRuns(padding=padding, kept=kept, samples=len(chosen), moved=None, function="", place=None)
     inside = torch.arange(kept, device=lengths.device) < lengths[chosen][:, None]
     with suppress(TargetError):
-        before, after = _pass(sandbox, long), _pass(sandbox, short)
+        before, after = woken_passage(sandbox, long), woken_passage(sandbox, short)
         moved = _moved(before, after, inside, padding.steps)
         if moved is None or moved == 0:
             return PaddingRuns(padding=padding, kept=kept, samples=len(chosen), moved=moved, function="", place=None)
@@ -131,7 +131,7 @@ def _known_as_padding(sandbox: Sandbox, batch: Any) -> set[int]:
                 known.add(other)
 
     with suppress(TargetError):
-        _pass(sandbox, batch, calls=(see,))
+        woken_passage(sandbox, batch, calls=(see,))
     return known
 
 
@@ -177,12 +177,6 @@ def _cut(batch: Any, samples: int, steps: int, kept: int) -> Any:
         return tensor[:, :kept] if timed else tensor
 
     return batches.map_tensors(shorten, batch)
-
-
-def _pass(sandbox: Sandbox, batch: Any, calls: Any = ()) -> Passage:
-    with sandbox.trial(mode="eval") as model:
-        wake(model)
-        return passage(sandbox, batch, calls=calls)
 
 
 def _moved(before: Passage, after: Passage, inside: Tensor, steps: int) -> float | None:
@@ -256,6 +250,6 @@ def _first(sandbox: Sandbox, long: Any, short: Any, inside: Tensor, steps: int) 
                 own = layer_place(sandbox.model, call.layer) if built_in and call.layer else call.place()
                 found = (call.name, located(own, sandbox.setup.origins.get("model")))
 
-    _pass(sandbox, long, calls=(keep,))
-    _pass(sandbox, short, calls=(compare,))
+    woken_passage(sandbox, long, calls=(keep,))
+    woken_passage(sandbox, short, calls=(compare,))
     return found

@@ -11,7 +11,7 @@ from torch import Tensor
 from nncheck.errors import CannotMeasure
 from nncheck.lab import batch as batches
 from nncheck.lab.alignment import SHORTEST, VALUES, Lag, find_lag, losses_of, predictions
-from nncheck.lab.doors import Argument, Change, Passage, other_values, passage, wake
+from nncheck.lab.doors import Argument, Change, Passage, other_values, passage, woken_passage
 from nncheck.lab.future import Ahead, beyond, first_ahead
 from nncheck.lab.sandbox import Sandbox
 from nncheck.losses.call import LossCall, place_of
@@ -81,7 +81,7 @@ class TimeDependence:
 def time_dependence(sandbox: Sandbox) -> TimeDependence:
     """A forward pass to find how targets follow inputs; if they do, one more for each of up to five positions."""
     batch = sandbox.feed.first
-    base = _pass(sandbox, batch)
+    base = woken_passage(sandbox, batch)
     assert base.outcome is not None
     calls = losses_of(base, batch)
     size = batches.size(batch)
@@ -127,12 +127,6 @@ def _few(calls: tuple[LossCall, ...], pairs: list[tuple[LossCall, Lag]]) -> list
     number = next(k for k, call in enumerate(calls) if call is first)
     # A second argument that holds the answers at another lag matters too: a decoder beside its encoder.
     return [(number, (call, lag)) for call, lag in pairs if call is first and lag.lag >= 0][:3]
-
-
-def _pass(sandbox: Sandbox, batch: Any, *, change: Change | None = None, calls: Any = ()) -> Passage:
-    with sandbox.trial(mode="eval") as model:
-        wake(model)
-        return passage(sandbox, batch, change=change, calls=calls)
 
 
 def _follow(
@@ -197,7 +191,7 @@ def _follow(
 
 
 def _predicted(sandbox: Sandbox, batch: Any, change: Change, number: int, lag: Lag) -> Tensor:
-    calls = losses_of(_pass(sandbox, batch, change=change), batch)
+    calls = losses_of(woken_passage(sandbox, batch, change=change), batch)
     if number >= len(calls):
         raise CannotMeasure("the model computes another loss when its inputs change")
     return predictions(calls[number], lag)

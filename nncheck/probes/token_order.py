@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from nncheck.errors import TargetError
 from nncheck.lab import batch as batches
 from nncheck.lab.alignment import SHORTEST, losses_of
-from nncheck.lab.doors import Argument, Passage, passage, wake
+from nncheck.lab.doors import Argument, Passage, woken_passage
 from nncheck.lab.future import beyond
 from nncheck.lab.sandbox import Sandbox
 from nncheck.losses.call import CLASSIFICATION, LossCall
@@ -59,7 +58,7 @@ def token_order(sandbox: Sandbox) -> TokenOrder:
                 constant[call.layer] = len(weight)
 
     with suppress(TargetError):
-        before = _pass(sandbox, batch, calls=(see,))
+        before = woken_passage(sandbox, batch, calls=(see,))
         tokens = _tokens(before.arguments, batches.size(batch))
         if tokens is None or not functions & ATTENTION:
             return nothing
@@ -68,7 +67,7 @@ def token_order(sandbox: Sandbox) -> TokenOrder:
         def change(index: int, tensor: Tensor) -> Tensor:
             return tensor[:, order] if tensor.ndim == 2 and tensor.shape == tokens.shape else tensor
 
-        after = _pass(sandbox, batch, change=change)
+        after = woken_passage(sandbox, batch, change=change)
         calls = losses_of(before, batch)
         return TokenOrder(
             change=_change(before, after, tokens, order),
@@ -76,12 +75,6 @@ def token_order(sandbox: Sandbox) -> TokenOrder:
             table=_table(sandbox, tokens.size(1), constant),
         )
     return nothing
-
-
-def _pass(sandbox: Sandbox, batch: Any, change: Any = None, calls: Any = ()) -> Passage:
-    with sandbox.trial(mode="eval") as model:
-        wake(model)
-        return passage(sandbox, batch, change=change, calls=calls)
 
 
 def _tokens(arguments: list[Argument], size: int) -> Tensor | None:
