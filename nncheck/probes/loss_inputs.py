@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nncheck.lab.sandbox import Sandbox
-from nncheck.losses.call import LossCall, classes, place_of, soft_targets
+from nncheck.losses.call import LossCall, classes, place_of
 from nncheck.observe.lineage import Node, back_through_moves, node_name, sources
 from nncheck.observe.source import layer_place, located
 from nncheck.observe.watch import Call
@@ -43,9 +43,9 @@ class LossInput:
     """The input of one loss call of the first batch.
 
     kind: the loss. classes: the length of its class dimension, 1 without one. rows: predictions.
-    low, high: the extremes of its values. row_sums_off: the largest distance of a row's sum from 1;
-    column_sums_off: the same for sums over the batch. log_sums_off, log_sums_high: the largest distance from 0 of the logarithm of
-    the sum of a row's exponentials, and the largest of these logarithms; all 0 for log-probabilities.
+    low, high: the extremes of its values. row_sums_off: the largest distance of a row's sum from 1.
+    log_sums_off, log_sums_high: the largest distance from 0 of the logarithm of the sum of a row's exponentials, and the largest
+    of these logarithms; all 0 for log-probabilities.
     made_by: the activation whose result the input is, and before: the one whose result that was made from.
     connected: whether the input has a gradient; target_connected: whether the target has.
     """
@@ -57,14 +57,12 @@ class LossInput:
     low: float
     high: float
     row_sums_off: float
-    column_sums_off: float
     log_sums_off: float
     log_sums_high: float
     made_by: Producer | None
     before: Producer | None
     connected: bool
     target_connected: bool
-    soft_targets: bool
     edges: tuple[float, ...]
     counts: tuple[float, ...]
 
@@ -127,14 +125,12 @@ def _look(call: LossCall, producers: dict[Node, Producer], place: Place) -> Loss
             low=low,
             high=high,
             row_sums_off=float((sums - 1).abs().max()),
-            column_sums_off=float((values.sum(0) - 1).abs().max()),
             log_sums_off=float(logs.abs().max()),
             log_sums_high=float(logs.max()),
             made_by=made_by,
             before=before,
             connected=call.input.requires_grad,
             target_connected=call.target.requires_grad,
-            soft_targets=call.kind == "cross-entropy" and soft_targets(call),
             edges=tuple(low + width * i / BINS for i in range(BINS + 1)) if finite else (),
             counts=tuple(counts.tolist()) if finite else (),
         )

@@ -32,9 +32,9 @@ class Entry:
     """What one layer is given, over the samples looked at.
 
     roots: the batch's tensors it comes from. layer, place: which layer. kind: see `observe.entrances`. shape: with the batch.
-    low, high, mean, std: of all values. whole, zeros: shares of whole numbers and zeros. not_finite: how many are not finite.
+    low, high, mean, std: of all values. whole: share of whole numbers.
     bytes_twice: all are multiples of 1/255/255, as 8-bit values divided twice are.
-    distinct: different values, None if many. most_common_share: of one value. same: all samples are equal.
+    distinct: different values, None if many. same: all samples are equal.
     features: spread per feature, empty if there are too many. binary, empty: per feature, whether it has two values at most, and
     its share of zeros. blank: share of samples all of whose values are equal (0 if a sample has one value).
     normalised: the layer's output goes straight into a normalisation. shift, ratio: of that BatchNorm's input against its running
@@ -55,11 +55,8 @@ class Entry:
     mean: float
     std: float
     whole: float
-    zeros: float
-    not_finite: int
     bytes_twice: bool
     distinct: int | None
-    most_common_share: float
     same: bool
     features: Spread
     binary: tuple[bool, ...]
@@ -128,10 +125,9 @@ def _entry(same: list[Entrance], batch: Any, trained: str) -> Entry:
         tensor = tensor.abs()
     x = tensor.double()
     finite = torch.isfinite(x)
-    bad = x.numel() - int(finite.sum())
-    if bad:
+    if not bool(finite.all()):
         x = torch.where(finite, x, 0.0)
-    values, counts = torch.unique(x.flatten()[: 1 << 18], return_counts=True)
+    values = torch.unique(x.flatten()[: 1 << 18])
     rows = x.flatten(1) if x.ndim > 1 else x[:, None]
     axis = feature_axis(first.kind, tensor) if tensor.ndim else 0
     features = Moments()
@@ -158,11 +154,8 @@ def _entry(same: list[Entrance], batch: Any, trained: str) -> Entry:
         mean=float(x.mean()),
         std=float(x.std(correction=0)),
         whole=float((x == x.round()).double().mean()),
-        zeros=float((x == 0).double().mean()),
-        not_finite=bad,
         bytes_twice=bool(((x * 65025 - (x * 65025).round()).abs() < 1e-3).all()) and bool((x.abs() < 0.01).all()),
         distinct=values.numel() if values.numel() <= MOST_DISTINCT else None,
-        most_common_share=float(counts.max() / counts.sum()) if counts.numel() else 0.0,
         same=rows.size(0) > 1 and bool((rows == rows[:1]).all()),
         features=features.result(),
         binary=binary,

@@ -66,7 +66,7 @@ class Levels:
 class Rehearsal:
     """What `len(losses)` updates of the user's recipe did.
 
-    ramp: over how many updates the rate rose to the one meant. distinct: different batches trained on; begun again after them.
+    distinct: different batches trained on; begun again after them.
     size: samples in a batch. losses: before each update, as the user's code gives them. gradients: the norm of the gradient then.
     seen: samples trained on. fresh: samples of the training loader never trained on (None if it is short). validation: None
     without a validation loader, or where it fails (`no_validation` then says why).
@@ -77,7 +77,6 @@ class Rehearsal:
     """
 
     optimizer: str
-    ramp: int
     distinct: int
     size: int
     losses: tuple[float, ...]
@@ -147,7 +146,6 @@ def rehearsal(sandbox: Sandbox) -> Rehearsal:
         small = sum(p.numel() for p in trainable(sandbox)) <= KEPT_NUMBERS
         return Rehearsal(
             optimizer=name,
-            ramp=ramp,
             distinct=plan.distinct,
             size=batches.size(plan.order[0]),
             losses=tuple(losses),

@@ -64,8 +64,7 @@ class SplitShift:
     inputs: tensors by name. numbers: a float target of one number a sample, if there is one. train_labels, val_labels:
     (class, samples), where labels are whole numbers, one for each sample. weighted: whether the training sampler draws by weights
     or with replacement.
-    tokens: of token sequences, the share of training tokens that validation never has although it should, and the other way round;
-    token_name: of the tensor.
+    tokens: of token sequences, the share of training tokens that validation never has although it should, and the other way round.
     items: validation items fetched twice; changed: of these, whose inputs were not the same; labels_kept: whether all labels were.
     same_data: whether both loaders read from one data set.
     """
@@ -76,7 +75,6 @@ class SplitShift:
     val_labels: tuple[tuple[float, int], ...] = ()
     weighted: bool = False
     tokens: tuple[float, float] | None = None
-    token_name: str = ""
     items: int = 0
     changed: int = 0
     labels_kept: bool = False
@@ -98,15 +96,13 @@ def split_shift(sandbox: Sandbox, train: TrainingData, validation: ValidationDat
     loader = setup.train_loader
     sampler = getattr(loader, "sampler", None)
     items, changed, kept = _items_again(sandbox, setup.val_loader)
-    name, tokens = _tokens(train, validation)
     return SplitShift(
         inputs=tuple(pairs),
         numbers=Pair(name=mine.name, train=_target(mine), val=_target(theirs)) if numbers and mine and theirs else None,
         train_labels=mine.counts or () if classes and mine else (),
         val_labels=theirs.counts or () if classes and theirs else (),
         weighted=hasattr(sampler, "weights") or bool(getattr(sampler, "replacement", False)) or _own_batches(loader),
-        tokens=tokens,
-        token_name=name,
+        tokens=_tokens(train, validation),
         items=items,
         changed=changed,
         labels_kept=kept,
@@ -160,7 +156,7 @@ def _scalar(targets: Sequence[TargetStatistics]) -> TargetStatistics | None:
     return targets[0] if len(targets) == 1 and targets[0].values == targets[0].samples else None
 
 
-def _tokens(train: TrainingData, validation: ValidationData) -> tuple[str, tuple[float, float] | None]:
+def _tokens(train: TrainingData, validation: ValidationData) -> tuple[float, float] | None:
     """The first input that holds token sequences: shares of tokens that the other side lacks, where it should have many."""
     for one in train.survey.others:
         other = next((o for o in validation.survey.others if o.name == one.name), None)
@@ -169,8 +165,8 @@ def _tokens(train: TrainingData, validation: ValidationData) -> tuple[str, tuple
         if one.values < TOKENS * one.samples or len(one.counts) < TOKENS_KNOWN:
             continue
         mine, theirs = dict(one.counts), dict(other.counts)
-        return one.name, (_lacking(mine, theirs), _lacking(theirs, mine))
-    return "", None
+        return _lacking(mine, theirs), _lacking(theirs, mine)
+    return None
 
 
 def _lacking(mine: dict[float, int], theirs: dict[float, int]) -> float:

@@ -68,10 +68,9 @@ class Branch:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreached:
-    """Branches that got no gradient in any step. total: trainable parameters in the model, as tensors."""
+    """Branches that got no gradient in any step."""
 
     branches: tuple[Branch, ...]
-    total: int
 
 
 @probe
@@ -80,7 +79,7 @@ def unreached(sandbox: Sandbox, seen: Gradients) -> Unreached:
     trainable = seen.trainable
     rows = {row.name: row for row in trainable if not row.reached or row.silent}
     if not rows or not all(map(math.isfinite, seen.losses)):
-        return Unreached(branches=(), total=len(trainable))
+        return Unreached(branches=())
     with sandbox.trial() as model:
         parameters = dict(model.named_parameters())
         follow = _Follow({id(parameters[name]): name for name in rows})
@@ -92,7 +91,6 @@ def unreached(sandbox: Sandbox, seen: Gradients) -> Unreached:
         learning = {row.name for row in trainable if row.name not in rows}
         return Unreached(
             branches=tuple(_branch(model, name, members, follow, learning) for name, members in groups),
-            total=len(trainable),
         )
 
 

@@ -26,8 +26,8 @@ class WorkerStreams:
     """Two workers of the training loader, seeded as torch seeds them.
 
     workers: how many the user's loader has. asked: whether two could be asked.
-    chance: whether an item comes out differently when a worker fetches it again. same_chance: whether the second worker's
-    random items are the first one's; same_next_epoch: whether the first worker's are again in the next epoch.
+    same_chance: whether an item comes out differently when a worker fetches it again, and the second worker's random items are
+    the first one's; same_next_epoch: whether the first worker's are again in the next epoch.
     shared: of an iterable data set, the share of one worker's samples that the other gives too; None for others. same_order:
     whether they are the same one by one; ended: whether both came to an end. distinct: the share of different samples among one
     worker's.
@@ -35,7 +35,6 @@ class WorkerStreams:
 
     workers: int = 0
     asked: bool = False
-    chance: bool = False
     same_chance: bool = False
     same_next_epoch: bool = False
     shared: float | None = None
@@ -76,7 +75,6 @@ def worker_streams(sandbox: Sandbox) -> WorkerStreams:
     return WorkerStreams(
         workers=workers,
         asked=True,
-        chance=chance,
         same_chance=chance and answers[0] == answers[1],
         same_next_epoch=chance and later is not None and later[0] == answers[0],
     )

@@ -1,8 +1,7 @@
-"""Input tensors as the loader gives them: range and spread in all and along each axis, zeros, constant samples, distinct values."""
+"""Input tensors as the loader gives them: range and spread in all and along each axis, constant samples, distinct values."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -31,8 +30,7 @@ class InputStatistics:
 
     kind: "float", "integer" or "bool". shape: of one sample, in the first batch. samples: how many; looked_at: of how many the
     values were summed up (large batches in part). values: how many numbers that is. low, high, mean, std: over all finite ones.
-    zeros, whole, not_finite: shares of all values that are 0, whole numbers, not finite. distinct: different values, or None
-    if more than 1024. most_common, most_common_share: of the values, where distinct ones are few.
+    whole: share of all values that are whole numbers. distinct: different values, or None if more than 1024.
     axes: (axis of the batch tensor, spread per position), for axes that keep their length; a tabular input's features are axis 1.
     constant: samples all of whose values are equal (samples with one value are not counted), images by channel; the first of them,
     by position in the pass, their mean values, and their labels where each sample has one.
@@ -49,12 +47,8 @@ class InputStatistics:
     high: float
     mean: float
     std: float
-    zeros: float
     whole: float
-    not_finite: float
     distinct: int | None
-    most_common: float | None
-    most_common_share: float
     axes: tuple[tuple[int, Spread], ...]
     constant: int
     constant_at: tuple[int, ...]
@@ -90,10 +84,10 @@ class _One:
         self._held: list[Tensor] = []
         self._held_values = 0
         self._samples = self._looked_at = self._values = 0
-        self._zeros = self._whole = self._bad = 0
+        self._whole = 0
         self._all = Moments()
         self._axes = {axis: Moments() for axis in range(1, rows.ndim) if rows.size(axis) <= LONGEST_AXIS}
-        self._counts: Counter[float] | None = Counter()
+        self._distinct: set[float] | None = set()
         self._constant = 0
         self._constant_at: list[tuple[int, float]] = []
         self._constant_labels: list[float] = []
@@ -139,26 +133,22 @@ class _One:
             x = torch.where(finite, x, 0.0)
         self._looked_at += x.size(0)
         self._values += x.numel()
-        self._bad += bad
-        self._zeros += int((x == 0).sum()) - bad
         self._whole += int((x == x.round()).sum()) - bad
         self._all.add(x.reshape(-1, 1))
         for axis, moments in self._axes.items():
             if axis < x.ndim and x.size(axis) == self._shape[axis - 1]:
                 moments.add(x.movedim(axis, -1).reshape(-1, x.size(axis)))
-        if self._counts is not None:
-            values, counts = torch.unique(x.flatten()[:CHUNK], return_counts=True)
+        if self._distinct is not None:
+            values = torch.unique(x.flatten()[:CHUNK])
             if values.numel() <= MOST_DISTINCT:
-                self._counts.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
-            if values.numel() > MOST_DISTINCT or len(self._counts) > MOST_DISTINCT:
-                self._counts = None
+                self._distinct.update(values.tolist())
+            if values.numel() > MOST_DISTINCT or len(self._distinct) > MOST_DISTINCT:
+                self._distinct = None
 
     def result(self) -> InputStatistics:
         self._flush()
         spread = self._all.result()
         nan = float("nan")
-        share = max(1, self._values)
-        common = self._counts.most_common(1) if self._counts else []
         return InputStatistics(
             name=self._name,
             kind=_kind(self._dtype),
@@ -171,12 +161,8 @@ class _One:
             high=spread.high[0] if spread.high else nan,
             mean=spread.mean[0] if spread.mean else nan,
             std=spread.std[0] if spread.std else nan,
-            zeros=self._zeros / share,
-            whole=self._whole / share,
-            not_finite=self._bad / share,
-            distinct=None if self._counts is None else len(self._counts),
-            most_common=common[0][0] if common else None,
-            most_common_share=common[0][1] / max(1, self._counts.total()) if common and self._counts else 0.0,
+            whole=self._whole / max(1, self._values),
+            distinct=None if self._distinct is None else len(self._distinct),
             axes=tuple((axis, m.result()) for axis, m in self._axes.items() if len(m.result())),
             constant=self._constant,
             constant_at=tuple(at for at, _ in self._constant_at),

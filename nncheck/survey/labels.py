@@ -29,7 +29,6 @@ class Rows:
     """The rows of a target of shape (N, K), or (N, K, ...) along axis 1: K values that may be shares or yes/no answers.
 
     number: rows. to_one: share of them that sum to one. all_zero: share that are all zero. low_sum, high_sum: of their sums.
-    most_on: the largest number of values above one half in a row.
     """
 
     number: int
@@ -37,7 +36,6 @@ class Rows:
     all_zero: float
     low_sum: float
     high_sum: float
-    most_on: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +104,7 @@ class _One:
         self._one_value: Counter[float] = Counter()
         self._kept: list[Tensor] = []
         self._kept_values = 0
-        self._number = self._to_one = self._zero = self._most_on = 0
+        self._number = self._to_one = self._zero = 0
         self._sums = Moments()
 
     def add(self, rows: Tensor) -> None:
@@ -150,7 +148,6 @@ class _One:
             self._number += sums.numel()
             self._to_one += int(((sums - 1).abs() <= SUM_TOLERANCE).sum())
             self._zero += int((table == 0).all(1).sum())
-            self._most_on = max(self._most_on, int((table > 0.5).sum(1).max()))
             self._sums.add(sums[:, None])
 
     def result(self) -> TargetStatistics:
@@ -179,7 +176,6 @@ class _One:
                 all_zero=self._zero / self._number,
                 low_sum=sums.low[0],
                 high_sum=sums.high[0],
-                most_on=self._most_on,
             )
             if self._number and (kind != "integer" or binary)
             else None,

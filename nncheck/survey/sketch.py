@@ -26,13 +26,12 @@ HELD = 5
 class LinearFit:
     """A linear classifier (Gaussian classes with one covariance) or ridge regression, on samples it was not fitted to.
 
-    kind: "classes" or "numbers". fitted, held: samples. outputs: classes, or numbers of a target. width: numbers of an input as
-    fitted. right, majority: shares of labels got right by the fit and by the commonest class. loss, constant: mean loss of the
-    fit and of the best constant (cross-entropy in nats; squared error, mean over outputs); error: of their difference.
+    kind: "classes" or "numbers". held: how many samples those are. outputs: classes, or numbers of a target. width: numbers of an
+    input as fitted. right, majority: shares of labels got right by the fit and by the commonest class. loss, constant: mean loss
+    of the fit and of the best constant (cross-entropy in nats; squared error, mean over outputs); error: of their difference.
     """
 
     kind: str
-    fitted: int
     held: int
     outputs: int
     width: int
@@ -161,7 +160,6 @@ def _classes(rows: Tensor, labels: Tensor, held: Tensor) -> LinearFit | None:
     constant = -prior[truth]
     return LinearFit(
         kind="classes",
-        fitted=int((~held).sum()),
         held=int(held.sum()),
         outputs=number,
         width=rows.size(1),
@@ -185,7 +183,6 @@ def _numbers(rows: Tensor, target: Tensor, held: Tensor) -> LinearFit | None:
     constant = wanted[held].square().mean(1)
     return LinearFit(
         kind="numbers",
-        fitted=samples,
         held=int(held.sum()),
         outputs=target.size(1),
         width=rows.size(1),

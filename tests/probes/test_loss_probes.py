@@ -81,7 +81,6 @@ def test_a_mask_of_zeros_and_ones_is_seen() -> None:
         return (F.cross_entropy(z, y, reduction="none") * _mask(y)).mean()
 
     level = initial_loss(_sandbox(recipe(loss_fn=masked))).levels[0]
-    assert level.masked
     assert level.kept == pytest.approx((0.25,) * 4)
     assert level.factors == pytest.approx((0.25,) * 4, rel=1e-5)
 

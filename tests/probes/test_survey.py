@@ -54,12 +54,11 @@ def test_images_by_axis_and_blank_ones_by_channel() -> None:
     assert one.distinct is None
 
 
-def test_not_finite_values_are_counted_and_left_out() -> None:
+def test_not_finite_values_are_left_out() -> None:
     features = Features()
     x = torch.tensor([[1.0, float("nan")], [float("inf"), 3.0]])
     features.add(0, look((x, torch.zeros(2))))
     (one,) = features.result()
-    assert one.not_finite == 0.5
     assert (one.low, one.high) == (0.0, 3.0)
 
 
@@ -80,7 +79,7 @@ def test_rows_of_soft_targets() -> None:
     labels.add(0, look((torch.zeros(4, 1), torch.tensor([[1.0, 0, 0], [0.5, 0.5, 0], [0, 0, 0], [1, 1, 1]]))))
     (one,) = labels.result()
     assert one.rows is not None
-    assert (one.rows.to_one, one.rows.all_zero, one.rows.high_sum, one.rows.most_on) == (0.5, 0.25, 3.0, 3)
+    assert (one.rows.to_one, one.rows.all_zero, one.rows.high_sum) == (0.5, 0.25, 3.0)
 
 
 def test_ragged_batches_and_batches_of_one_label() -> None:

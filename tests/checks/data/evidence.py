@@ -61,11 +61,8 @@ def entry(**changed: Any) -> Entry:
         mean=0.0,
         std=1.0,
         whole=0.0,
-        zeros=0.0,
-        not_finite=0,
         bytes_twice=False,
         distinct=None,
-        most_common_share=0.01,
         same=False,
         features=spread(*[(0.0, 1.0)] * 8),
         binary=(False,) * 8,
@@ -121,12 +118,8 @@ def inputs(**changed: Any) -> InputStatistics:
         high=4.0,
         mean=0.0,
         std=1.0,
-        zeros=0.0,
         whole=0.0,
-        not_finite=0.0,
         distinct=None,
-        most_common=None,
-        most_common_share=0.0,
         axes=(),
         constant=0,
         constant_at=(),
@@ -163,9 +156,7 @@ def labels(counts: dict[float, int] | None = None, **changed: Any) -> TargetStat
 
 
 def rows(**changed: Any) -> Rows:
-    return dataclasses.replace(
-        Rows(number=300, to_one=1.0, all_zero=0.0, low_sum=1.0, high_sum=1.0, most_on=1), **changed
-    )
+    return dataclasses.replace(Rows(number=300, to_one=1.0, all_zero=0.0, low_sum=1.0, high_sum=1.0), **changed)
 
 
 def data(

@@ -56,7 +56,7 @@ def branch(name: str, *names: str, **changed: object) -> Branch:
     return Branch(**{**fields, **changed})
 
 
-NONE = Unreached(branches=(), total=4)
+NONE = Unreached(branches=())
 CLAMP = ClampedLoss(bound=1.0, over=1, count=8, place=Place(name="loss"))
 
 
@@ -161,14 +161,14 @@ def test_nothing_trainable_and_a_left_over_graph() -> None:
 def test_exact_zeros(found: Branch, status: Status) -> None:
     rows = (row("0.weight", 0.0), row("0.bias", 0.0, shape=(4,)), row("1.weight", 0.1))
     verdict = gradient_flow(
-        Gradients(parameters=rows, losses=(1.0,) * 3), lost(), Unreached(branches=(found,), total=3), ONE_TERM
+        Gradients(parameters=rows, losses=(1.0,) * 3), lost(), Unreached(branches=(found,)), ONE_TERM
     )
     assert verdict.status is status
 
 
 def test_exact_zeros_need_three_steps() -> None:
     rows = (row("0.weight", 0.0), row("1.weight", 0.1))
-    found = Unreached(branches=(branch("0"),), total=2)
+    found = Unreached(branches=(branch("0"),))
     assert gradient_flow(Gradients(parameters=rows, losses=(1.0, 1.0)), lost(), found, ONE_TERM).status is Status.PASS
 
 

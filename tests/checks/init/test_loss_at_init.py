@@ -20,8 +20,8 @@ CHANCE = math.log(10)
 LEVEL = StartingLoss(
     kind="cross-entropy", place=Place(name="cross_entropy"), reduction="mean", options="", loss=CHANCE, error=0.01, expected=CHANCE,
     constant=CHANCE, lowest=0.0, predictions=256, ignored=0, classes=10, several=False, spread=0.3, offset=0.1, clipped=0.0,
-    size=0.3, right=0.1, commonest=0.12, target_sums=None, target_range=(0.0, 9.0), in_batch=False, connected=True,
-    target_connected=False, factors=(1.0,) * 4, counts=(64,) * 4, samples=(64,) * 4, kept=(1.0,) * 4, masked=False,
+    size=0.3, right=0.1, target_sums=None, target_range=(0.0, 9.0), in_batch=False, connected=True,
+    target_connected=False, factors=(1.0,) * 4, counts=(64,) * 4, samples=(64,) * 4, kept=(1.0,) * 4,
 )  # fmt: skip
 START = InitialLoss(
     final=(CHANCE,) * 4, levels=(LEVEL,), other=(), layers=(), places={}, input_size=1.0, normalised=False, trained="",
@@ -38,7 +38,6 @@ MSE = dataclasses.replace(
     constant=1.0,
     loss=1.1,
     right=None,
-    commonest=None,
     spread=0.3,
     target_range=(-3.0, 3.0),
 )

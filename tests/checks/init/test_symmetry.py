@@ -12,7 +12,7 @@ from nncheck.verdict import Place, Status
 from tests.checks.init.test_gradient_flow import branch, row
 
 HEAD = row("9.weight", 0.1)
-NONE = Unreached(branches=(), total=2)
+NONE = Unreached(branches=())
 NO_SEEDS = SeededLayers(found=())
 BLOCKS = Seeded(
     kind="Block", names=("1", "2", "3"), matrices=2, size=2304, place=Place(name="Block", file="m.py", line=4)
@@ -55,7 +55,7 @@ def test_verdict(changed: dict[str, object], status: Status) -> None:
 
 
 def test_a_term_weighted_zero_is_not_stuck() -> None:
-    found = Unreached(branches=(branch("0", "0.weight", zeroed=True),), total=2)
+    found = Unreached(branches=(branch("0", "0.weight", zeroed=True),))
     assert symmetry(steps(weights(**{**ZERO, "alike_after": True})), found, NO_SEEDS).status is Status.PASS
 
 

@@ -21,7 +21,7 @@ def _judge(validation: Levels | None = None, **changes: Any) -> Verdict:
 
 
 def test_a_sound_run_passes_with_its_table_and_the_noise_of_the_gradient() -> None:
-    verdict = _judge(noise=GradientNoise(signal=1.0, noise=135.0, small=16, large=256))
+    verdict = _judge(noise=GradientNoise(signal=1.0, noise=135.0))
     assert verdict.status is Status.PASS
     assert "135 (yours: 64)" in verdict.measured
     assert verdict.numbers["noise_scale"] == 135.0

@@ -34,7 +34,7 @@ def _rehearsal(before: float = 2.3, after: float = 0.5, *, ratio: float = 1e-2, 
         samples=128, before=_level(before), after=_level(after), eval_before=None, eval_after=None,
     )  # fmt: skip
     return Rehearsal(
-        optimizer="SGD(lr=0.1)", ramp=0, distinct=28, size=64, losses=(before, after), gradients=(1.0, 1.0),
+        optimizer="SGD(lr=0.1)", distinct=28, size=64, losses=(before, after), gradients=(1.0, 1.0),
         moves=(_moves(ratio),), descents=(Descent(update=0, loss=2.3, predicted=0.1, realised=0.09, again=0.0),),
         seen=seen, fresh=None, validation=None, no_validation="", wanted=None, looks=(), diverged=diverged, noise=None,
         checkpoint=None,

@@ -14,7 +14,7 @@ from nncheck.verdict import Curve, Status, Table
 LN10 = math.log(10)
 GOAL = Goal(
     kind="cross-entropy", exact=True, value=0.05 * LN10, accuracy=1.0, floor=0.0, why="every prediction certain and right",
-    constant=LN10, lowest=-0.02 * LN10, dense=False,
+    constant=LN10, lowest=-0.02 * LN10,
     levels=(Level(name="softmax before it", value=1.4612, why="C = 10", check="double-softmax"),),
     offset=0.0,
 )  # fmt: skip

@@ -19,11 +19,11 @@ from nncheck.survey.walk import Coverage
 from nncheck.verdict import Status, Table, Verdict
 
 LINEAR = LinearFit(
-    kind="classes", fitted=1600, held=400, outputs=10, width=64, right=0.95, majority=0.1, loss=0.2, constant=2.3, error=0.05
+    kind="classes", held=400, outputs=10, width=64, right=0.95, majority=0.1, loss=0.2, constant=2.3, error=0.05
 )  # fmt: skip
 LEVEL = Level(losses=(2.3,) * 64, apart=True, wrong=0.9)
 RUN = Rehearsal(
-    optimizer="Adam(lr=0.001)", ramp=0, distinct=28, size=64, losses=(2.3,) * 60, gradients=(1.0,) * 60, moves=(), descents=(),
+    optimizer="Adam(lr=0.001)", distinct=28, size=64, losses=(2.3,) * 60, gradients=(1.0,) * 60, moves=(), descents=(),
     seen=Levels(samples=64, before=LEVEL, after=LEVEL, eval_before=LEVEL, eval_after=LEVEL), fresh=None, validation=None,
     no_validation="", wanted=None, looks=(), diverged=False, noise=None, checkpoint=None,
 )  # fmt: skip

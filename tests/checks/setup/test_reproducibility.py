@@ -44,8 +44,8 @@ CLOCK = (Place(name="time.time", file="model.py", line=3),)
             "frozen",
         ),
         (LOSS, ItemRepeats(items=24, unused="dataset.transform"), WorkerStreams(), Status.WARN, "dataset.transform"),
-        (LOSS, DATA, WorkerStreams(workers=4, asked=True, chance=True), Status.PASS, ""),
-        (LOSS, DATA, WorkerStreams(workers=4, asked=True, chance=True, same_chance=True), Status.WARN, "4 workers"),
+        (LOSS, DATA, WorkerStreams(workers=4, asked=True), Status.PASS, ""),
+        (LOSS, DATA, WorkerStreams(workers=4, asked=True, same_chance=True), Status.WARN, "4 workers"),
         (LOSS, DATA, WorkerStreams(workers=4, asked=True, shared=1.0, samples=99), Status.PASS, ""),
     ],
 )  # fmt: skip

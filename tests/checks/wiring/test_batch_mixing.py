@@ -16,7 +16,6 @@ CLEAN = BatchDependencies(
     passes=10,
     inputs=("[0]",),
     outputs=("the output",),
-    left_out=(),
     leaking=0,
     share=0.0,
     mixing=None,

@@ -37,7 +37,7 @@ SEEN = Gradients(parameters=(row("0.weight", None), row("1.weight", 0.1)), losse
 )
 def test_verdict(changed: dict[str, object], status: Status) -> None:
     found = branch("0", "0.weight", **{"silent": False, **changed})
-    verdict = unused_parameters(SEEN, Unreached(branches=(found,), total=2), NO_LISTS)
+    verdict = unused_parameters(SEEN, Unreached(branches=(found,)), NO_LISTS)
     assert verdict.status is status, verdict
     assert verdict.numbers["without_gradient"] == 1
     assert verdict.exhibits
@@ -48,7 +48,7 @@ def test_verdict(changed: dict[str, object], status: Status) -> None:
 )
 def test_names_that_say_frozen_under_no_grad(name: str, status: Status) -> None:
     found = branch(name, "0.weight", silent=False, why="no_grad")
-    assert unused_parameters(SEEN, Unreached(branches=(found,), total=2), NO_LISTS).status is status
+    assert unused_parameters(SEEN, Unreached(branches=(found,)), NO_LISTS).status is status
 
 
 @pytest.mark.parametrize(
@@ -63,14 +63,14 @@ def test_names_that_say_frozen_under_no_grad(name: str, status: Status) -> None:
 )
 def test_a_random_backbone_behind_an_odd_cut_is_not_meant(name: str, cut: str, fresh: bool, status: Status) -> None:
     found = branch(name, "0.weight", silent=False, why="cut", cut=cut, fresh=fresh)
-    assert unused_parameters(SEEN, Unreached(branches=(found,), total=2), NO_LISTS).status is status
+    assert unused_parameters(SEEN, Unreached(branches=(found,)), NO_LISTS).status is status
 
 
 def test_nothing_reached_nothing_trainable_nothing_missing() -> None:
-    none = Unreached(branches=(), total=0)
+    none = Unreached(branches=())
     assert unused_parameters(Gradients(parameters=(), losses=(1.0,)), none, NO_LISTS).status is Status.SKIP
     assert unused_parameters(steps(0.1, 0.2), none, NO_LISTS).status is Status.PASS
-    every = Unreached(branches=(branch("0", "0.weight", silent=False),), total=1)
+    every = Unreached(branches=(branch("0", "0.weight", silent=False),))
     assert unused_parameters(steps(None), every, NO_LISTS).status is Status.SKIP
 
 
@@ -88,7 +88,7 @@ def test_nothing_reached_nothing_trainable_nothing_missing() -> None:
     ],
 )
 def test_one_layer_several_times(changed: dict[str, object], status: Status) -> None:
-    none = Unreached(branches=(), total=2)
+    none = Unreached(branches=())
     lists = RepeatedLayers(found=(dataclasses.replace(STACK, **changed),))
     verdict = unused_parameters(steps(0.1, 0.2), none, lists)
     assert verdict.status is status, verdict
