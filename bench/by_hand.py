@@ -48,7 +48,7 @@ def overfit_one_batch(setup: Any) -> str:
     for _ in range(300):
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     return f"loss {loss.item():.4f}"
 
@@ -65,7 +65,7 @@ def input_baseline(setup: Any) -> str:
             for x, y in setup.train_loader:
                 optimizer.zero_grad()
                 loss = F.cross_entropy(model(change(x)), y)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 losses.append(loss.item())
         ends.append(sum(losses[50:100]) / 50)
@@ -90,7 +90,7 @@ def gradient_check(setup: Any) -> str:
     model = copy.deepcopy(setup.model).double().eval()
     x, y = next(iter(setup.train_loader))
     x, y = x[:8].double(), y[:8]
-    F.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+    F.cross_entropy(model(x), y).backward()
     worst = 0.0
     for parameter in model.parameters():
         assert parameter.grad is not None

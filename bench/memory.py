@@ -81,7 +81,7 @@ def peak() -> float:
     # getrusage's maximum outlives exec: a child of a large process would start at its parent's peak.
     status = Path("/proc/self/status")
     if status.exists():
-        return float(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / (1 << 10)  # type: ignore[index]
+        return float(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / (1 << 10)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 

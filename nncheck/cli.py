@@ -71,8 +71,8 @@ def _root(
     pass
 
 
-def _part(part: str, help: str) -> typer.models.OptionInfo:
-    return typer.Option(FLAGS[part], metavar="NAME", help=help, rich_help_panel=None)  # type: ignore[no-any-return]
+def _part(part: str, help: str) -> Any:
+    return typer.Option(FLAGS[part], metavar="NAME", help=help, rich_help_panel=None)
 
 
 @app.command(cls=_RunCommand)

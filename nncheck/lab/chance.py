@@ -243,7 +243,7 @@ def _seeder(seen: SeedWatch, what: str, original: Callable[..., Any]) -> Callabl
 
 
 def _torch_generator(seen: SeedWatch) -> type:
-    class Meta(type(TorchGenerator)):  # type: ignore[misc]
+    class Meta(type(TorchGenerator)):  # type: ignore[misc]  # torch's own metaclass, which has no public name
         def __instancecheck__(cls, instance: object) -> bool:
             return isinstance(instance, TorchGenerator)
 

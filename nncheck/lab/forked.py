@@ -28,7 +28,7 @@ def ask_workers(
 
     None where this cannot be done: no fork on this system, a failure, or no answer in time.
     """
-    if not hasattr(os, "fork") or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if not hasattr(os, "fork") or torch.cuda.is_initialized():
         return None
     base = 1_000_003 * (1 + epoch)
     answers = []

@@ -34,8 +34,8 @@ def drawn_indices(loader: Any) -> Drawn | None:
     drawn = list(islice(epoch, MOST_INDICES))
     if not all(isinstance(i, int) for i in drawn):
         return None
-    of = len(loader.dataset)  # type: ignore[arg-type]
     base: Any = loader.dataset
+    of = len(base)
     while isinstance(base, Subset) or (hasattr(base, "indices") and hasattr(base, "dataset")):
         # random_split's subsets, and wrappers of them that apply a transform
         places = base.indices.tolist() if isinstance(base.indices, Tensor) else base.indices

@@ -115,7 +115,7 @@ class Sandbox:
         if not loss.requires_grad:
             raise CannotMeasure("the loss has no gradient")
         self.meter.count(backward=self._share(batch))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     def grad(
         self, outputs: Tensor, inputs: list[Tensor], batch: Any, *, retain_graph: bool = False

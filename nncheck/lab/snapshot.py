@@ -209,7 +209,7 @@ class RandomState:
     def __init__(self) -> None:
         self._torch = torch.get_rng_state()
         self._cuda = (
-            torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+            torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
         )
         self._mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
         self._python = random.getstate()

@@ -66,7 +66,8 @@ def train(
                     group["lr"] = rate * min(1.0, (index + 1) / ramp)
         first: list[Outcome] = []
 
-        def closure(batch: Any = batch, index: int = index, first: list[Outcome] = first) -> Tensor:
+        def closure(batch: Any = batch, index: int = index, first: list[Outcome] = first) -> Any:
+            # A tensor, as torch hands on; its stub of `step` wants a float.
             optimizer.zero_grad(set_to_none=True)
             seed_everything(sandbox.seed + (0 if frozen else 1 + index))
             with torch.enable_grad():
@@ -83,7 +84,7 @@ def train(
 
         try:
             if closure_only:
-                optimizer.step(closure)  # type: ignore[arg-type]  # torch's stub wants a float; a tensor is what it is given
+                optimizer.step(closure)
             else:
                 closure()
                 try:
@@ -92,7 +93,7 @@ def train(
                     if twice or "closure" not in str(error):
                         raise
                     twice = True  # as sharpness-aware minimisation: a second pass at another point
-                    optimizer.step(closure)  # type: ignore[arg-type]
+                    optimizer.step(closure)
         except (OutOfTime, KeyboardInterrupt, CannotMeasure, TargetError):
             raise
         except Exception as error:

@@ -49,11 +49,11 @@ def noting_loads() -> Iterator[None]:
         )
         return result
 
-    nn.Module.load_state_dict = load  # type: ignore[method-assign, assignment]
+    nn.Module.load_state_dict = load  # type: ignore[method-assign, assignment]  # in torch's place for the while
     try:
         yield
     finally:
-        nn.Module.load_state_dict = original  # type: ignore[method-assign]
+        nn.Module.load_state_dict = original  # type: ignore[method-assign]  # as it was
 
 
 def loads_of(model: nn.Module) -> Iterator[tuple[str, nn.Module, Loaded]]:

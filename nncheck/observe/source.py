@@ -14,7 +14,7 @@ import traceback
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nncheck.verdict import Place
 
@@ -50,6 +50,11 @@ def is_users(file: str) -> bool:
     others = (_OWN, *_library_folders())
     # Resolving a path asks the file system at each of its folders; most files are a library's under its plain name.
     return not file.startswith(others) and not str(Path(file).resolve()).startswith(others)
+
+
+def is_ours(file: str) -> bool:
+    """Whether a file is nncheck's own."""
+    return file.startswith(_OWN)
 
 
 def shown(file: str) -> str:
@@ -121,9 +126,9 @@ def layer_place(root: nn.Module, name: str, detail: str = "") -> Place:
     For a parameter's name pass the parameter's; its last part may be the assigned attribute itself.
     """
     chain: list[tuple[nn.Module, str]] = []
-    module: object = root
+    module: Any = root
     for part in name.split(".") if name else []:
-        chain.append((module, part))  # type: ignore[arg-type]
+        chain.append((module, part))
         children = getattr(module, "_modules", {})
         if part not in children:
             break

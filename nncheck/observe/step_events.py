@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -100,10 +100,11 @@ class Recorder:
     def watching(self) -> Iterator[None]:
         """Inside: everything is done as the user wrote it, and told."""
         patches = Patches()
-        tensors, autograd = Tensor.backward, torch.autograd.backward
+        tensors: Callable[..., None] = Tensor.backward
+        autograd = torch.autograd.backward
 
         def backward(loss: Tensor, *arguments: Any, **options: Any) -> None:
-            self._backward([loss], lambda: tensors(loss, *arguments, **options))  # type: ignore[no-untyped-call]
+            self._backward([loss], lambda: tensors(loss, *arguments, **options))
 
         def backwards(losses: Any, *arguments: Any, **options: Any) -> None:
             several = [losses] if isinstance(losses, Tensor) else list(losses)

@@ -74,7 +74,7 @@ class Watch(TorchFunctionMode):
             register_module_forward_pre_hook(self._enter_module),
             register_module_forward_hook(self._leave_module, always_call=True),
         ]
-        super().__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()  # type: ignore[no-untyped-call]  # torch's has no annotations
         return self
 
     def __exit__(self, *error: Any) -> None:

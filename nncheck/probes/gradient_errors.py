@@ -149,7 +149,7 @@ def _measure(sandbox: Sandbox, batch: Any, when: str, *, steps: int, single: boo
 
 
 def _train(sandbox: Sandbox, batch: Any, steps: int) -> None:
-    def closure() -> Tensor:
+    def closure() -> Any:  # a tensor; torch's stub of `step` wants a float
         sandbox.optimizer.zero_grad()
         loss = sandbox.forward(batch).loss
         sandbox.backward(loss, batch)
@@ -157,7 +157,7 @@ def _train(sandbox: Sandbox, batch: Any, steps: int) -> None:
 
     for _ in range(steps):
         try:
-            sandbox.optimizer.step(closure)  # type: ignore[arg-type]
+            sandbox.optimizer.step(closure)
         except (TargetError, CannotMeasure, OutOfTime):
             raise
         except Exception as error:

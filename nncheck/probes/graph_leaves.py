@@ -248,7 +248,12 @@ def _asleep(modules: Mapping[str, nn.Module], name: str) -> bool:
 
 def _repeated(held: list[Tensor]) -> list[tuple[int, Tensor]]:
     seen: set[int] = set()
-    return [(id(t), t) for t in held if id(t) in seen or seen.add(id(t))]  # type: ignore[func-returns-value]
+    found = []
+    for tensor in held:
+        if id(tensor) in seen:
+            found.append((id(tensor), tensor))
+        seen.add(id(tensor))
+    return found
 
 
 def _share(named: Iterable[tuple[str, Tensor]], held: set[int]) -> float:

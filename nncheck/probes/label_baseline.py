@@ -284,7 +284,7 @@ def _updates(
             if float(loss.detach()) <= NEAR * constant:
                 return done
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             try:
                 optimizer.step()
             except TypeError:  # it wants a closure

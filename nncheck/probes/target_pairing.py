@@ -190,7 +190,7 @@ def _grows(output: Tensor, target: Tensor) -> bool:
 
 
 def _result(output: Tensor, target: Tensor) -> tuple[int, ...]:
-    return tuple(torch.broadcast_shapes(output.shape, target.shape))  # type: ignore[no-untyped-call]
+    return tuple(torch.broadcast_shapes(output.shape, target.shape))
 
 
 def _vary(target: Tensor) -> bool:

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 # The tail that is kept. A module that prints megabytes costs no more memory than this.
 KEPT_BYTES = 16_384
@@ -24,8 +24,8 @@ class _Tail(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: object) -> int:
-        piece = bytes(memoryview(data))  # type: ignore[arg-type]
+    def write(self, data: Any) -> int:
+        piece = bytes(memoryview(data))
         self.kept += piece[-KEPT_BYTES:]
         if len(self.kept) > 2 * KEPT_BYTES:
             del self.kept[:-KEPT_BYTES]

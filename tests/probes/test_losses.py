@@ -71,7 +71,7 @@ def _optimised(call: LossCall, free: bool) -> float:
         optimizer.zero_grad()
         value = z.log_softmax(1) if call.kind == "nll" else z.sigmoid() if call.kind == "bce" else z
         loss = call.again(value.expand_as(call.input))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     optimizer.step(closure)  # type: ignore[arg-type]
