@@ -147,3 +147,201 @@ script(
     style="main() with argparse and a required argument, functional nll_loss, printed every so many batches",
     arguments=("--hidden", "64"),
 )
+
+script(
+    "trainer_class",
+    fault(
+        "step-forgotten",
+        "optimizer-step",
+        old="            loss.backward()\n            self.optimizer.step()\n",
+        new="            loss.backward()\n",
+        row="O03",
+    ),
+    fault(
+        "trains-a-copy",
+        "optimizer-replaced",
+        "optimizer-coverage",
+        "optimizer-step",
+        old="        self.model = model.to(self.device)\n",
+        new="        import copy\n        self.model = copy.deepcopy(model).to(self.device)\n",
+        row="G06",
+    ),
+    fault(
+        "steps-on-validation",
+        "validation-data",
+        "train-val-leakage",
+        old="targets.to(self.device), train=False)",
+        new="targets.to(self.device))",
+        row="O25",
+    ),
+    fault(
+        "never-back-to-train",
+        "train-eval-mode",
+        old="        self.model.train()\n",
+        new="",
+        row="E02",
+    ),
+    fault(
+        "hits-one-by-one",
+        "host-sync",
+        old="        hits = int((output.argmax(dim=1) == targets).sum())\n",
+        new="        hits = sum(output[i].argmax().item() == targets[i].item() for i in range(len(targets)))\n",
+        row="O26",
+    ),
+    fault(
+        "head-only",
+        "optimizer-coverage",
+        old="torch.optim.AdamW(model.parameters(),",
+        new="torch.optim.AdamW(model[-1].parameters(),",
+        row="G05",
+    ),
+    style="a Trainer class: fit, _train_epoch, _run_batch for both modes, snapshots; positional arguments",
+    arguments=("3", "2"),
+)
+
+script(
+    "meters",
+    fault(
+        "never-back-to-train",
+        "train-eval-mode",
+        old="    # switch to train mode\n    model.train()\n",
+        new="",
+        row="E02",
+    ),
+    fault(
+        "meter-holds-graph",
+        "graph-retention",
+        old="        losses.update(loss.item(), images.size(0))\n",
+        new="        losses.update(loss, images.size(0))\n",
+        row="L32",
+    ),
+    fault(
+        "least-likely-classes",
+        "metric-definition",
+        old="output.topk(maxk, 1, True, True)",
+        new="output.topk(maxk, 1, False, True)",
+        row="L16",
+    ),
+    fault(
+        "rate-adjusted-per-batch",
+        "lr-schedule",
+        "scheduler-step",
+        old="        data_time.update(time.time() - end)\n",
+        new="        data_time.update(time.time() - end)\n        adjust_learning_rate(optimizer, i, args)\n",
+        row="O12",
+    ),
+    fault(
+        "head-after-optimizer",
+        "optimizer-coverage",
+        old="""    model.fc = nn.Linear(model.fc.in_features, CLASSES)
+    optimizer = torch.optim.SGD(model.parameters(), args.lr, momentum=args.momentum, weight_decay=args.weight_decay)
+""",
+        new="""    optimizer = torch.optim.SGD(model.parameters(), args.lr, momentum=args.momentum, weight_decay=args.weight_decay)
+    model.fc = nn.Linear(model.fc.in_features, CLASSES)
+""",
+        row="G06",
+    ),
+    style="main and main_worker, meters, accuracy over the top k, the rate adjusted by hand once per epoch",
+    arguments=("--epochs", "3", "-b", "32"),
+)
+
+script(
+    "char_gpt",
+    fault(
+        "loss-not-divided",
+        "gradient-accumulation",
+        old="        loss = loss / gradient_accumulation_steps  # scale the loss to account for gradient accumulation\n",
+        new="",
+        row="O19",
+    ),
+    fault(
+        "cleared-every-micro-step",
+        "gradient-accumulation",
+        "zero-grad",
+        old="        logits, loss = model(X, Y)\n        loss = loss /",
+        new="        optimizer.zero_grad(set_to_none=True)\n        logits, loss = model(X, Y)\n        loss = loss /",
+        row="O20",
+    ),
+    fault(
+        "clip-after-step",
+        "gradient-clipping",
+        old="""    if grad_clip != 0.0:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+    optimizer.step()
+""",
+        new="""    optimizer.step()
+    if grad_clip != 0.0:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
+""",
+        row="G20",
+    ),
+    fault(
+        "estimate-leaves-eval",
+        "train-eval-mode",
+        old="    model.train()\n    return out\n",
+        new="    return out\n",
+        row="E02",
+    ),
+    fault(
+        "not-causal",
+        "time-leakage",
+        old="is_causal=True",
+        new="is_causal=False",
+        row="T01",
+    ),
+    fault(
+        "warm-up-longer-than-run",
+        "lr-schedule",
+        old="warmup_iters = 10\n",
+        new="warmup_iters = 2000\n",
+        row="O17",
+    ),
+    style="no DataLoader: get_batch over memory-mapped text, (logits, loss), while True, rate set by hand, accumulation",
+)
+
+script(
+    "word_maker",
+    fault(
+        "no-zero-grad",
+        "zero-grad",
+        old="        model.zero_grad(set_to_none=True)\n",
+        new="",
+        row="O01",
+    ),
+    fault(
+        "losses-with-graph",
+        "graph-retention",
+        old="        lossi.append(loss.item())\n",
+        new="        lossi.append(loss)\n",
+        row="L32",
+    ),
+    fault(
+        "trains-on-all-words",
+        "train-val-leakage",
+        old="[words[i] for i in rp[:-test_set_size]]",
+        new="[words[i] for i in rp]",
+        row="D21",
+    ),
+    fault(
+        "head-only",
+        "optimizer-coverage",
+        old="torch.optim.AdamW(model.parameters(),",
+        new="torch.optim.AdamW(model.lm_head.parameters(),",
+        row="G05",
+    ),
+    fault(
+        "targets-not-shifted",
+        "time-leakage",
+        old="        y[:len(ix)] = ix\n        y[len(ix) + 1:] = -1",
+        new="        y[1:1 + len(ix)] = ix\n        y[len(ix) + 2:] = -1",
+        row="T04",
+    ),
+    fault(
+        "evaluate-leaves-eval",
+        "train-eval-mode",
+        old="    model.train()  # reset model back to training mode\n",
+        new="",
+        row="E02",
+    ),
+    style="a batch_loader with next() and no end, (logits, loss), model.zero_grad, samples printed on the way",
+)
