@@ -24,11 +24,6 @@ from nncheck.target.names import FLAGS
 if TYPE_CHECKING:
     from nncheck.verdict import Report
 
-CAPTURE = (
-    "running a training script until its first optimizer step is not part of this version; put the set-up (model, "
-    "train_loader, loss_fn, optimizer) at module level of a file that does not train when imported: `nncheck init SCRIPT` "
-    "writes a start, `nncheck run FILE` checks it"
-)
 DEFAULT_REPORT = Path("nncheck-report.html")
 RACE_REPORT = Path("nncheck-race.html")
 SCRIPT_ARGUMENTS = "nncheck.script_arguments"
@@ -80,7 +75,9 @@ def run(
     ctx: typer.Context,
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="TARGET...", help="model.py, model.py:NAME, package.module or package.module:NAME"),
+        typer.Argument(
+            metavar="TARGET...", help="model.py, model.py:NAME, package.module, or train.py -- ITS ARGUMENTS"
+        ),
     ],
     select: Annotated[list[str], typer.Option("--select", metavar="ID,...", help="Only these checks or stages.")] = [],  # noqa: B006  # typer reads the default and never changes it
     ignore: Annotated[list[str], typer.Option("--ignore", metavar="ID,...", help="Not these checks or stages.")] = [],  # noqa: B006
@@ -115,7 +112,7 @@ def run(
     epochs: Annotated[str | None, _part("epochs", "How many epochs the real run has.")] = None,
     capture: Annotated[
         bool | None,
-        typer.Option("--capture/--no-capture", help="Run an unmodified training script (not yet possible)."),
+        typer.Option("--capture/--no-capture", help="Run the file as a training script, or never."),
     ] = None,
 ) -> None:
     """Check one or more targets; the exit code is 0 (clean), 1 (findings), 2 (could not run) or 130 (interrupted)."""
@@ -123,8 +120,11 @@ def run(
     from nncheck.process import session
     from nncheck.registry import select as choose
 
-    if capture or SCRIPT_ARGUMENTS in ctx.meta:
-        _stop(f"{targets[0]} cannot be captured: {CAPTURE}")
+    arguments = ctx.meta.get(SCRIPT_ARGUMENTS)
+    if arguments is not None and len(targets) > 1:
+        _stop(f"what follows -- belongs to one script, but {len(targets)} targets are named")
+    if arguments is not None and capture is False:
+        _stop("what follows -- are a script's arguments, and --no-capture forbids to run one")
     if budget <= 0:
         _stop(f"--budget {budget:g}: a time above 0 s is needed")
     named = {
@@ -151,6 +151,8 @@ def run(
             full_traceback=full_traceback,
             command=shlex.join(["nncheck", *sys.argv[1:]]) if _supervised else "nncheck run",
             checklist={target: config_for(target).checklist for target in targets},
+            capture=True if arguments is not None else capture,
+            arguments=tuple(arguments or ()),
         )
         if _supervised and hasattr(os, "fork"):
             from nncheck.process import supervisor

@@ -188,7 +188,7 @@ def _ask(check: Check, evidence: Evidence, failed: Callable[[Exception], None]) 
 def loss_name(setup: Setup) -> str:
     """The loss in a word or two."""
     if setup.training_step is not None:
-        return "training_step"
+        return getattr(setup.training_step, "label", "training_step")
     if setup.loss_fn is None:
         return "returned by the model"
     return getattr(setup.loss_fn, "__name__", type(setup.loss_fn).__name__)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -66,8 +66,8 @@ def _is_users(module: Any) -> bool:
     return isinstance(file, str) and is_users(file)
 
 
-class FirstLoss(BaseException):
-    """Ends a step at its first backward pass; no `except Exception` of the user's holds it up."""
+class EnoughLosses(BaseException):
+    """Ends a step at one of its backward passes; no `except Exception` of the user's holds it up."""
 
 
 # A loss that is divided before going back is divided by the number of batches that are accumulated.
@@ -76,9 +76,14 @@ MOST_ACCUMULATED = 64
 
 @dataclass(kw_only=True)
 class Withheld:
-    """What the step called: the losses it would have gone back from, before any scaling, each with the parameters' versions."""
+    """What the step called: the losses it would have gone back from, before any scaling, each with the parameters' versions.
+
+    steps: the optimizers that would have stepped, each with how many losses had come before. schedules: the schedules likewise.
+    """
 
     losses: list[tuple[Tensor, int]] = field(default_factory=list)
+    steps: list[tuple[Any, int]] = field(default_factory=list)
+    schedules: list[Any] = field(default_factory=list)
 
     def stale(self, version: int) -> bool:
         """Whether the step has moved the weights itself since every one of its losses."""
@@ -110,11 +115,11 @@ def held_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[
 
 @contextmanager
 def withheld(
-    model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, *, first_only: bool = False
+    model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, *, at_most: int | None = None
 ) -> Iterator[Withheld]:
     """Inside: backward, zero_grad, clipping, optimizer and scheduler steps and gradient scaling do nothing.
 
-    first_only: the first backward pass ends the step, by `FirstLoss`.
+    at_most: so many backward passes end the step, by `EnoughLosses`.
     """
     seen = Withheld()
     patches = Patches()
@@ -124,8 +129,8 @@ def withheld(
 
     def backward(loss: Tensor, *_: Any, **__: Any) -> None:
         seen.losses.append((loss, versions(parameters)))
-        if first_only:
-            raise FirstLoss
+        if len(seen.losses) == at_most:
+            raise EnoughLosses
         for p in parameters:  # code that reads gradients finds some; they are taken away again below
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
@@ -139,19 +144,25 @@ def withheld(
     for name in CLIPS:
         for module, attribute in holders_of(getattr(torch.nn.utils, name)):
             patches.put(module, attribute, lambda *_, **__: torch.zeros(()))
+
+    def step(stepping: Any, closure: Callable[[], Any] | None = None, **_: Any) -> Any:
+        result = None if closure is None else closure()
+        seen.steps.append((stepping, len(seen.losses)))
+        return result
+
     for kind in kinds_of(torch.optim.Optimizer):
-        for name, stub in (("step", _call_closure), ("zero_grad", _nothing)):
+        for name, stub in (("step", step), ("zero_grad", _nothing)):
             if name in vars(kind):
                 patches.put(kind, name, stub)
     if "step" in vars(optimizer):  # a scheduler has put a counter around it
-        patches.put(optimizer, "step", lambda closure=None: None if closure is None else closure())
+        patches.put(optimizer, "step", partial(step, optimizer))
     patches.put(nn.Module, "zero_grad", _nothing)
     for kind in (
         *kinds_of(torch.optim.lr_scheduler.LRScheduler),
         *([type(scheduler)] if scheduler is not None else []),
     ):
         if "step" in vars(kind):
-            patches.put(kind, "step", _nothing)
+            patches.put(kind, "step", lambda schedule, *_, **__: seen.schedules.append(schedule))
     scaler = torch.amp.GradScaler
     patches.put(scaler, "scale", lambda self, outputs: outputs)
     patches.put(scaler, "step", lambda self, optimizer, *arguments, **_: optimizer.step(*arguments))
@@ -183,7 +194,3 @@ def kinds_of(root: Any) -> Iterator[Any]:
 
 def _nothing(*_: Any, **__: Any) -> None:
     return None
-
-
-def _call_closure(self: Any, closure: Callable[[], Any] | None = None, **_: Any) -> Any:
-    return None if closure is None else closure()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nncheck.errors import CannotMeasure, OutOfTime, TargetError
 from nncheck.lab import batch as batches
-from nncheck.lab.interception import FirstLoss, held_parameters, versions, withheld
+from nncheck.lab.interception import EnoughLosses, held_parameters, versions, withheld
 from nncheck.losses.call import LossCall, loss_call
 from nncheck.observe.source import user_frames, words_of
 from nncheck.observe.watch import Call, Handler, ModuleHandler, Watch
@@ -149,7 +149,7 @@ class Objective:
             self._first_only = seen.stale(versions(parameters))
         if self._first_only:  # a sharpness-aware step moves the weights between its backward passes
             returned = None
-            with withheld(self.model, setup.optimizer, setup.scheduler, first_only=True) as seen, suppress(FirstLoss):
+            with withheld(self.model, setup.optimizer, setup.scheduler, at_most=1) as seen, suppress(EnoughLosses):
                 returned = call_step(step, self.model, batch, index, parts=setup)
         loss = find_loss(returned)
         if loss is None and isinstance(returned, float):

@@ -40,6 +40,7 @@ class Sandbox:
         self._roots = [
             self.model, setup.loss_fn, setup.optimizer, setup.scheduler, setup.training_step, setup.train_step,
             *loader_roots(setup.train_loader), *loader_roots(setup.val_loader),
+            *getattr(setup.training_step, "roots", ()),  # what a script's own loop may change besides
         ]  # fmt: skip
         self._pristine = Snapshot(self._roots)
 

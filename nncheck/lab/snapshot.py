@@ -264,6 +264,8 @@ def _copy_if_changed(tensor: Tensor, value: Tensor) -> None:
 def _is_stateful(value: Any) -> bool:
     if not hasattr(value, "__dict__") or isinstance(value, types.ModuleType):
         return False
+    if type(value).__module__.startswith("nncheck."):
+        return False  # a script's loop names what it may change itself
     if isinstance(value, (nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)):
         return True
     if isinstance(value, (torch.utils.data.Sampler, torch.utils.data.DataLoader)):

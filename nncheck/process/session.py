@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nncheck.errors import OutOfTime, TargetError, UsageError, explain
-from nncheck.lab.deadline import alarm
+from nncheck.lab.deadline import alarm, silenced
 from nncheck.observe.source import user_frames
 from nncheck.process.prints import UserOutput
 from nncheck.report.terminal import Terminal
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from nncheck.recipe import Setup
+    from nncheck.target import Found
 
 FailOn = Literal["fail", "warn", "never"]
 
@@ -56,6 +57,10 @@ class Options:
     command: str = "nncheck run"
     checklist: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By target: what a person wrote to the items of the checklist."""
+    capture: bool | None = None
+    """Whether the target is run as a script; None: if it is written to be."""
+    arguments: tuple[str, ...] = ()
+    """The script's own."""
 
 
 def run(options: Options, *, descriptors: bool, tell: Tell = lambda *_: None) -> int:
@@ -82,11 +87,10 @@ def _check_all(options: Options, terminal: Terminal, output: UserOutput, tell: T
         try:
             terminal.start(text)
             tell("target", text)
-            result, interrupted = _check_one(text, options, terminal, output, tell, deadline)
+            interrupted = _check_one(text, options, terminal, output, tell, deadline, results)
         except KeyboardInterrupt:
             interrupted = True
             break
-        results.append(result)
         if interrupted:
             break
     return make_report(results, options, seconds=time.monotonic() - begun, interrupted=interrupted)
@@ -119,8 +123,17 @@ def make_report(
 
 
 def _check_one(
-    text: str, options: Options, terminal: Terminal, output: UserOutput, tell: Tell, deadline: float
-) -> tuple[TargetResult, bool]:
+    text: str,
+    options: Options,
+    terminal: Terminal,
+    output: UserOutput,
+    tell: Tell,
+    deadline: float,
+    results: list[TargetResult],
+) -> bool:
+    """Check one target and add its results, one for each optimizer of a script; returns whether it was interrupted."""
+    from nncheck.lab.snapshot import seed_everything
+    from nncheck.target import use_target
     from nncheck.target.loading import isolated
 
     def failed(error: BaseException) -> None:
@@ -132,22 +145,45 @@ def _check_one(
                 error = error.__context__
             traceback.print_exception(error, file=output.err)
 
-    began = time.monotonic()
-    output.forget()
-    with isolated():
-        try:
-            setup = _load(text, options, terminal, tell, deadline)
-            result, interrupted = _check(text, setup, options, terminal, tell, deadline, failed)
+    interrupted = False
+
+    def use(found: tuple[Found, ...]) -> None:
+        nonlocal interrupted
+        for part in found:
+            if interrupted:
+                return
+            name = f"{text} [{part.label}]" if part.label else text
+            if part is not found[0]:
+                terminal.start(name)
+                tell("target", name)
+            with silenced():  # each of these keeps the time by itself
+                setup = _assemble(name, part, options, terminal, tell, deadline)
+                result, interrupted = _check(text, name, setup, options, terminal, tell, deadline, failed)
             if result.problem is not None:
                 result = dataclasses.replace(result, problem=result.problem + _printed(output))
-            return result, interrupted
+            results.append(result)
+
+    began = time.monotonic()
+    output.forget()
+    if _draws(options):
+        _preload()
+    with isolated():
+        try:
+            cpu = options.device == "cpu"
+            with alarm(deadline):
+                seed_everything(options.seed)
+                use_target(
+                    text, use, flags=options.flags, capture=options.capture, arguments=options.arguments, cpu=cpu
+                )
+            return interrupted
         except OutOfTime as stop:
             late = f"the time budget of {options.budget:g} s ran out while the target was loaded"
             problem = explain(TargetError(late, places=user_frames(stop)))
         except TargetError as error:
             failed(error)
             problem = explain(error)
-    return failed_target(text, problem + _printed(output), seconds=time.monotonic() - began), False
+    results.append(failed_target(text, problem + _printed(output), seconds=time.monotonic() - began))
+    return False
 
 
 def _printed(output: UserOutput) -> str:
@@ -155,23 +191,17 @@ def _printed(output: UserOutput) -> str:
     return "\n  it printed last:" + "".join(f"\n    {line}" for line in lines) if lines else ""
 
 
-def _load(text: str, options: Options, terminal: Terminal, tell: Tell, deadline: float) -> Setup:
+def _assemble(text: str, found: Found, options: Options, terminal: Terminal, tell: Tell, deadline: float) -> Setup:
     import torch
 
-    if _draws(options):
-        _preload()
-    from nncheck.lab.snapshot import seed_everything
     from nncheck.runner import describe_optimizer, loss_name
-    from nncheck.target import load_target
     from nncheck.target.assemble import assemble
 
-    device = _device(options)
-    seed_everything(options.seed)
     with alarm(deadline):
-        found = load_target(text, options.flags)
         setup = assemble(
-            found.recipe, seed=options.seed, device=device, origins=found.origins, names=found.names, notes=found.notes
-        )
+            found.recipe, seed=options.seed, device=_device(options), origins=found.origins, names=found.names,
+            notes=found.notes,
+        )  # fmt: skip
     terminal.bound(setup.bound, setup.notes)
     parameters = [p for p in setup.model.parameters() if not torch.nn.parameter.is_lazy(p)]
     tell(
@@ -187,6 +217,7 @@ def _load(text: str, options: Options, terminal: Terminal, tell: Tell, deadline:
 
 def _check(
     text: str,
+    name: str,
     setup: Setup,
     options: Options,
     terminal: Terminal,
@@ -203,7 +234,7 @@ def _check(
         device = next((p.device for p in setup.model.parameters()), torch.device("cpu"))
     try:
         result = run_target(
-            text,
+            name,
             setup,
             selected=options.selected,
             seed=options.seed,

@@ -247,7 +247,7 @@ def _bound(setup: Setup, names: dict[str, str]) -> list[str]:
     model = setup.model
     lines = [line("model", "model", f"{type(model).__name__}, {_count(model)}")]
     if setup.training_step is not None:
-        lines.append(line("loss", "training_step", "training_step"))
+        lines.append(line("loss", "training_step", getattr(setup.training_step, "label", "training_step")))
     elif setup.loss_fn is not None:
         name = getattr(setup.loss_fn, "__name__", type(setup.loss_fn).__name__)
         lines.append(line("loss", "loss_fn", name))
@@ -263,7 +263,7 @@ def _bound(setup: Setup, names: dict[str, str]) -> list[str]:
     if setup.scheduler is not None:
         lines.append(line("scheduler", "scheduler", type(setup.scheduler).__name__))
     if setup.train_step is not None:
-        lines.append(line("train_step", "train_step", "does the whole step"))
+        lines.append(line("train_step", "train_step", getattr(setup.train_step, "label", "does the whole step")))
     return lines
 
 

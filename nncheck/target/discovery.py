@@ -32,12 +32,16 @@ from nncheck.verdict import Place
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A recipe and, for people, under which names its parts were found. `origins` are the lines that bind them."""
+    """A recipe and, for people, under which names its parts were found. `origins` are the lines that bind them.
+
+    `label` tells it from the others where a script has several optimizers.
+    """
 
     recipe: Recipe
     names: dict[str, str]
     notes: tuple[str, ...]
     origins: dict[str, Place]
+    label: str = ""
 
 
 def discover(module: ModuleType, reading: Reading, target: Target, flags: Mapping[str, str] | None = None) -> Found:

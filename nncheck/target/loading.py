@@ -20,9 +20,9 @@ from nncheck.observe.source import is_users, place_at, shown, user_frames, words
 from nncheck.target.reading import Reading, read, training_on_import
 from nncheck.verdict import Place
 
-CAPTURE_IS_MISSING = (
-    "write the set-up into a file that builds model, train_loader, loss_fn and optimizer at module level and trains only "
-    'under `if __name__ == "__main__":`; `nncheck init {file}` writes a start'
+NOT_IMPORTED = (
+    "run it as a script (nncheck run {file} -- ITS ARGUMENTS), or write the set-up into a file that builds model, train_loader, "
+    'loss_fn and optimizer at module level and trains only under `if __name__ == "__main__":`; `nncheck init {file}` writes a start'
 )
 
 
@@ -161,7 +161,7 @@ def import_target(target: Target, reading: Reading) -> ModuleType:
         raise TargetError(
             f"{shown(str(target.path))} trains when it is imported ({last.file}:{last.line}), so it was not imported",
             places=places,
-            help=CAPTURE_IS_MISSING.format(file=target.text.partition(":")[0]),
+            help=NOT_IMPORTED.format(file=target.text.partition(":")[0]),
         )
     name, root = _module_name(target)
     sys.path[:] = [root, *(entry for entry in sys.path if entry != root)]
@@ -272,7 +272,7 @@ def attribute(module: Any, dotted: str, *, target: Target, reading: Reading) -> 
 
 
 __all__ = [
-    "CAPTURE_IS_MISSING",
+    "NOT_IMPORTED",
     "Target",
     "attribute",
     "import_failure",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nncheck.errors import TargetError
 from nncheck.observe.source import place_at, shown
+from nncheck.target.names import LOADER_PAIRS, MAKERS, NAMES, made_names
 
 # Local files that a file imports are read too, this deep: `run.py` -> `engine.py` -> `train.py`.
 MAX_DEPTH = 4
@@ -154,6 +155,34 @@ def training_on_import(reading: Reading) -> tuple[Step, ...]:
     return _Search().file(reading, depth=0)
 
 
+def trains_as_script(reading: Reading) -> bool:
+    """Whether a file is written to be run, not to be imported for its parts: it trains on import, or under its main guard with
+    no loader and no `Recipe` at module level."""
+    if training_on_import(reading):
+        return True
+    guarded = [node for node in reading.tree.body if isinstance(node, ast.If) and _is_main_guard(node.test)]
+    if not guarded or "Recipe" in reading.imports or _binds_a_loader(reading):
+        return False
+    search = _Search()
+    return any(search.trains(node.body, reading) for node in guarded)
+
+
+def _binds_a_loader(reading: Reading) -> bool:
+    """Whether a file offers its loader, or its step, to who imports it: by name, or by a builder that needs nothing."""
+    if any(isinstance(n, ast.Attribute) and n.attr == "Recipe" for n in ast.walk(reading.tree)):
+        return True
+    steps = {*NAMES["training_step"], *NAMES["train_step"]} & reading.functions.keys()
+    loaders = {*NAMES["train_loader"], *(m + n for m in MAKERS for n in LOADER_PAIRS), *made_names("train_loader")}
+    for name in loaders & reading.bound.keys():
+        function = reading.functions.get(name)
+        if function is None:
+            return True
+        needed = function.args.args[: len(function.args.args) - len(function.args.defaults)]
+        if all(argument.arg in NAMES for argument in needed):
+            return True
+    return bool(steps)
+
+
 class _Search:
     """Follows calls from what runs on import: functions and methods of the file, and those it imports from files beside it."""
 
@@ -173,6 +202,10 @@ class _Search:
             if found:
                 return found
         return ()
+
+    def trains(self, body: list[ast.stmt], reading: Reading) -> bool:
+        """Whether these statements train, by themselves or through what they call."""
+        return bool(self._code(body, reading, frozenset(), 0))
 
     def _import(self, node: ast.Import | ast.ImportFrom, reading: Reading, depth: int) -> tuple[Step, ...]:
         modules = (

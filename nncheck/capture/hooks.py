@@ -1,0 +1,291 @@
+"""What is patched while a script runs: its loaders, `backward`, its optimizers' steps, its calls of modules, what it writes."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import multiprocessing.process
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils.data import DataLoader
+
+from nncheck.capture.calls import target_of
+from nncheck.capture.taps import Tap
+from nncheck.lab.interception import Patches, kinds_of
+from nncheck.lab.workers import in_process
+from nncheck.losses.call import KINDS
+from nncheck.observe.source import calling_place
+
+if TYPE_CHECKING:
+    from nncheck.capture.script import Script
+
+_CHANGING_FILES = (
+    (os, "mkdir"), (os, "makedirs"), (os, "remove"), (os, "unlink"), (os, "rename"), (os, "replace"), (os, "rmdir"),
+    (os, "symlink"), (os, "link"), (shutil, "rmtree"), (shutil, "copy"), (shutil, "copyfile"), (shutil, "copy2"),
+    (shutil, "copytree"), (shutil, "move"),
+)  # fmt: skip
+
+# Loggers that would open a run on a server: each has a variable that keeps it quiet.
+_QUIET_LOGGERS = {
+    "WANDB_MODE": "disabled",
+    "COMET_MODE": "disabled",
+    "NEPTUNE_MODE": "debug",
+    "SWANLAB_MODE": "disabled",
+}
+
+_FACTORIES = (
+    "tensor", "as_tensor", "zeros", "ones", "empty", "full", "rand", "randn", "randint", "randperm", "arange", "linspace",
+    "eye", "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "from_numpy", "logspace",
+)  # fmt: skip
+
+
+@contextlib.contextmanager
+def patched(script: Script, *, cpu: bool) -> Iterator[None]:
+    """Everything the script does that matters goes by `script`; afterwards all is as before. `cpu`: no GPU is to be used."""
+    patches = Patches()
+    environment = dict(os.environ)
+    os.environ.update({name: value for name, value in _QUIET_LOGGERS.items() if name not in environment})
+    if cpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    hooks = []
+    try:
+        _loaders(script, patches)
+        _backward(script, patches)
+        _places(script, patches)
+        _files(script, patches)
+        _processes(script, patches)
+        _calls(script, patches)
+        _losses(script, patches)
+        if cpu or not torch.cuda.is_available():
+            _no_gpu(script, patches)
+        hooks = [
+            register_optimizer_step_pre_hook(
+                lambda optimizer, args, kwargs: _stepping(script, optimizer, args, kwargs)
+            ),
+        ]
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        script.no_more_losses()
+        patches.take_back()
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+def _stepping(script: Script, optimizer: Any, arguments: Any, options: Any) -> None:
+    closure = (len(arguments) > 1 and callable(arguments[1])) or callable(options.get("closure"))
+    script.stepping(optimizer, closure=closure)
+
+
+def _loaders(script: Script, patches: Patches) -> None:
+    """Every class of loaders with an `__iter__` of its own (accelerate's fetch one batch ahead: theirs is the one that counts)."""
+    begun = DataLoader.__iter__
+
+    def wrapped(iterate: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Any]:
+        def __iter__(loader: Any) -> Any:
+            if script.mode not in ("record", "replay", "onward") or script.iterating:
+                return iterate(loader)
+            if script.mode == "onward" and script.watcher is not None:
+                return script.watcher.iterating(loader, lambda: _own_iterator(script, loader, iterate, begun))
+            return Tap(script, loader, _own_iterator(script, loader, iterate, begun))
+
+        return __iter__
+
+    for kind in kinds_of(DataLoader):
+        if "__iter__" in vars(kind):
+            patches.put(kind, "__iter__", wrapped(vars(kind)["__iter__"]))
+
+
+def _own_iterator(script: Script, loader: Any, iterate: Any, begun: Any) -> Iterator[Any]:
+    script.iterating = True  # a loader inside this one is its own affair
+    try:
+        found: Iterator[Any] = begun(in_process(loader)) if iterate is begun else iter(iterate(loader))
+    finally:
+        script.iterating = False
+    return found
+
+
+def _calls(script: Script, patches: Patches) -> None:
+    real = nn.Module.__call__
+
+    def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
+        script.entering(module, args, kwargs)
+        try:
+            return real(module, *args, **kwargs)
+        finally:
+            script.leaving(module)
+
+    patches.put(nn.Module, "__call__", __call__)
+
+
+def _losses(script: Script, patches: Patches) -> None:
+    """Targets are seen where a loss is called; only until the first step, for torch knows its loss functions by identity."""
+    own = Patches()
+    for function in KINDS:
+        for module in (torch.nn.functional, torch):
+            name = getattr(function, "__name__", "")
+            if vars(module).get(name) is not function:
+                continue
+
+            def scored(*args: Any, function: Any = function, **kwargs: Any) -> Any:
+                if script.mode == "record":
+                    target = target_of(function, args, kwargs)[1]
+                    if target is not None:
+                        script.scoring(target)
+                return function(*args, **kwargs)
+
+            own.put(module, name, scored)
+    script.no_more_losses = own.take_back
+
+
+def _backward(script: Script, patches: Patches) -> None:
+    real, scale, several = Tensor.backward, torch.amp.GradScaler.scale, torch.autograd.backward
+    unscaled: dict[int, Tensor] = {}
+    depth = 0
+
+    def backward(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        nonlocal depth
+        loss = unscaled.pop(id(tensor), tensor)
+        unscaled.clear()
+        if not depth and not script.lossy(loss):
+            return None
+        depth += 1
+        try:
+            return real(tensor, *args, **kwargs)  # type: ignore[no-untyped-call]
+        finally:
+            depth -= 1
+
+    def backwards(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+        if not depth:
+            for tensor in [tensors] if isinstance(tensors, Tensor) else tensors:
+                script.lossy(tensor)
+        return several(tensors, *args, **kwargs)
+
+    def scaled(scaler: Any, outputs: Any) -> Any:
+        result = scale(scaler, outputs)
+        if script.mode == "record" and isinstance(outputs, Tensor):
+            unscaled[id(result)] = outputs  # the loss is what the user wrote, not 65,536 times it
+        return result
+
+    patches.put(Tensor, "backward", backward)
+    patches.put(torch.autograd, "backward", backwards)
+    patches.put(torch.amp.GradScaler, "scale", scaled)
+
+
+def _places(script: Script, patches: Patches) -> None:
+    """Where the user's lines make optimizers, loaders and schedules."""
+    for kind in (Optimizer, DataLoader, LRScheduler):
+        made = kind.__init__
+
+        def begin(self: Any, *args: Any, made: Any = made, **kwargs: Any) -> None:
+            if script.mode in ("record", "onward") and id(self) not in script.record.made:
+                script.record.made[id(self)] = calling_place(type(self).__name__)
+            made(self, *args, **kwargs)
+
+        patches.put(kind, "__init__", begin)
+
+
+def _processes(script: Script, patches: Patches) -> None:
+    start = multiprocessing.process.BaseProcess.start
+
+    def begin(process: Any) -> None:
+        if script.mode in ("record", "onward"):
+            script.starts_process()
+        start(process)
+
+    patches.put(multiprocessing.process.BaseProcess, "start", begin)
+
+
+def _files(script: Script, patches: Patches) -> None:
+    """Files opened for writing are noted; once the first step is reached, nothing is written any more."""
+
+    def dropped() -> bool:
+        return script.mode in ("replay", "onward", "ending")
+
+    def note(file: Any) -> None:
+        if script.mode == "record" and isinstance(file, (str, os.PathLike)):
+            name = os.fsdecode(os.fspath(file))
+            if not name.startswith(("/dev/", "/proc/")):
+                script.record.written.append(os.path.abspath(name))
+
+    def opener(real: Callable[..., Any]) -> Callable[..., Any]:
+        def open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+            if not set(mode) & set("wax+"):
+                return real(file, mode, *args, **kwargs)
+            if dropped():
+                return io.BytesIO() if "b" in mode else io.StringIO()
+            note(file)
+            return real(file, mode, *args, **kwargs)
+
+        return open
+
+    patches.put(builtins, "open", opener(builtins.open))
+    patches.put(io, "open", opener(io.open))
+    save = torch.save
+
+    def saved(value: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        if dropped():
+            return
+        note(file)
+        save(value, file, *args, **kwargs)
+
+    patches.put(torch, "save", saved)
+    for owner, name in _CHANGING_FILES:
+        change = getattr(owner, name)
+
+        def changed(*args: Any, change: Any = change, **kwargs: Any) -> Any:
+            return None if dropped() else change(*args, **kwargs)
+
+        patches.put(owner, name, changed)
+
+
+def _no_gpu(script: Script, patches: Patches) -> None:
+    """Without a GPU, what moves to one stays where it is: one script in six moves unconditionally."""
+
+    def active() -> bool:
+        return script.mode != "off"
+
+    for owner in (Tensor, nn.Module):
+        real, move = owner.cuda, owner.to
+
+        def cuda(self: Any, *args: Any, real: Any = real, **kwargs: Any) -> Any:
+            return self if active() else real(self, *args, **kwargs)
+
+        def to(self: Any, *args: Any, move: Any = move, **kwargs: Any) -> Any:
+            if active():
+                args = tuple(_here(a) for a in args)
+                kwargs = {key: _here(value) for key, value in kwargs.items()}
+            return move(self, *args, **kwargs)
+
+        patches.put(owner, "cuda", cuda)
+        patches.put(owner, "to", to)
+    patches.put(Tensor, "pin_memory", lambda self, *_, **__: self)
+    for name in _FACTORIES:
+        real = getattr(torch, name)
+
+        def make(*args: Any, real: Any = real, **kwargs: Any) -> Any:
+            if "device" in kwargs and active():
+                kwargs["device"] = _here(kwargs["device"])
+            return real(*args, **kwargs)
+
+        patches.put(torch, name, make)
+    for name in ("set_device", "synchronize", "empty_cache", "reset_peak_memory_stats"):
+        patches.put(torch.cuda, name, lambda *_, **__: None)
+
+
+def _here(value: Any) -> Any:
+    if isinstance(value, (str, torch.device)) and str(value).startswith("cuda"):
+        return torch.device("cpu")
+    if isinstance(value, int) and not isinstance(value, bool):  # `.to(0)` is a GPU's number
+        return torch.device("cpu")
+    return value

@@ -1,0 +1,242 @@
+"""From a training script to recipes: run it to its first optimizer step, find its parts, make sure that its loop can be asked."""
+
+from __future__ import annotations
+
+import math
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nncheck.capture.calls import Calls
+from nncheck.capture.finding import find_epochs, find_model, find_schedulers, find_state, find_validation
+from nncheck.capture.hooks import patched
+from nncheck.capture.loops import common_loop
+from nncheck.capture.record import Begun
+from nncheck.capture.replay import CallLoader, LossOfLoop, Replay, StepOfLoop
+from nncheck.capture.script import Script
+from nncheck.errors import OutOfTime, TargetError
+from nncheck.lab.snapshot import RandomState, Snapshot
+from nncheck.observe.source import is_users, place_at, shown, user_frames, words_of
+from nncheck.recipe import Recipe
+from nncheck.target.discovery import Found
+from nncheck.target.loading import Target
+from nncheck.verdict import Place
+
+# A step may wait for the batches it accumulates; longer than this the loop is not followed to its step.
+MOST_ACCUMULATED = 64
+
+# With another number of threads sums are taken in another order: in float32, of 24 bits, losses differ by some 1e-7.
+SAME_LOSS = 1e-5
+
+
+def capture(target: Target, arguments: tuple[str, ...], use: Callable[[tuple[Found, ...]], None], *, cpu: bool) -> None:
+    """Run a script as `__main__`; at its first optimizer step `use` is called with a recipe for each of its optimizers.
+
+    All that `use` does happens inside the script, where it stands: its files, contexts and threads are alive. Then it is ended.
+    Raises TargetError if it ends before, or trains nothing known; and whatever `use` raises.
+    """
+    from nncheck.registry import load
+
+    path = target.path
+    load()  # what compares torch's functions must have seen them before they are patched
+    script = Script(path, arguments, lambda script: use(tuple(_found(script))))
+    with patched(script, cpu=cpu):
+        failure = script.run(lambda: _execute(path, arguments))
+    if isinstance(failure, (OutOfTime, KeyboardInterrupt)):
+        raise failure
+    if not script.reached:
+        raise _never_stepped(script, failure)
+
+
+def _execute(path: Path, arguments: tuple[str, ...]) -> None:
+    sys.argv[:] = [str(path), *arguments]
+    sys.path.insert(0, str(path.parent))
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def _never_stepped(script: Script, failure: BaseException | None) -> TargetError:
+    file, record = shown(str(script.path)), script.record
+    if isinstance(failure, SystemExit) and failure.code not in (None, 0):
+        return TargetError(
+            f"{file} called exit({failure.code!r}) before its first optimizer step",
+            places=user_frames(failure),
+            help=f"give its own arguments after --: nncheck run {file} -- ...",
+        )
+    if failure is not None and not isinstance(failure, SystemExit):
+        return TargetError(
+            f"{file} stopped before its first optimizer step: {type(failure).__name__}: {words_of(failure)}",
+            places=user_frames(failure),
+        )
+    if record.processes:
+        return TargetError(
+            f"{file} takes its steps in child processes that it starts: they are not seen from here",
+            places=tuple(dict.fromkeys(record.processes))[:3],
+            help="name a file that trains in one process, or write the set-up down: nncheck init " + file,
+        )
+    done = "called backward, but stepped no optimizer" if record.losses else "never called backward"
+    places = (place_at("backward", record.backward[0].frame.f_code.co_filename, record.backward[0].line),)
+    return TargetError(
+        f"{file} ran to its end and {done}",
+        places=places if record.losses else (),
+        help="nncheck stops a script at the first step of a torch optimizer; give the arguments that make it train after --",
+    )
+
+
+def _found(script: Script) -> Iterator[Found]:
+    """A recipe for every optimizer that steps in the first iteration."""
+    record = script.record
+    optimizer: Any = record.optimizer
+    model, name = find_model(record, optimizer)
+    if model is None:
+        raise TargetError(
+            f"no module holds the parameters that {type(optimizer).__name__} trains", places=_user_line(record.step)
+        )
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+    model.zero_grad(set_to_none=True)
+    record.put_back()
+    state = find_state(record)
+    replay, said = _replay(script, model, optimizer, state)
+    begun = Snapshot([*state, model, optimizer])
+    many = min(max(1, record.micro), MOST_ACCUMULATED)
+    try:
+        seen = replay.look(model, optimizer, many)
+    except Exception as error:  # noqa: BLE001  # the rest of the iteration is not needed for its loss
+        said.append(f"what follows the first step could not be run: {type(error).__name__}: {words_of(error)}")
+        seen = None
+    begun.restore()
+    count = max(1, len(record.losses))
+    steps = [(optimizer, count)] if seen is None or record.closure or many > 1 or not seen.steps else seen.steps
+    before = 0
+    judged: set[int] = set()
+    for stepped, until in steps:
+        if id(stepped) in judged or until <= before:
+            continue
+        judged.add(id(stepped))
+        own = (model, name) if stepped is optimizer else find_model(record, stepped)
+        if own[0] is not None:
+            yield _recipe(script, replay, stepped, own[0], own[1], (before, until), seen, said, several=len(steps) > 1)
+        before = until
+
+
+def _replay(script: Script, model: nn.Module, optimizer: Any, state: list[Any]) -> tuple[Replay, list[str]]:
+    """The loop that reproduces the loss the script saw, and what is to be said of it."""
+    record = script.record
+    tried: list[str] = []
+    for begun, calls in _beginnings(script, model):
+        inner = common_loop(begun.stack, record.backward)
+        outer = common_loop(begun.stack, record.backward, record.step)
+        if inner is None or outer is None:
+            continue
+        source = None if calls is not None else next(iter(record.loaders.values()))
+        script.source = source
+        replay = Replay(script, inner, outer, calls=calls, state=state)
+        batch = begun.taken.batch() if source is None else record.given[id(source)]
+        again, failure = _again(replay, record, begun, model, optimizer, batch, Snapshot([*state, model, optimizer]))
+        seen = math.fsum(record.losses)
+        where = f"{shown(inner.file)}:{inner.line}-{inner.last_line}"
+        if again == seen or (math.isnan(again) and math.isnan(seen)):
+            return replay, [
+                f"its own loop ({where}) is the training step: it gives the first loss again to the last bit, {seen:.6g}"
+            ]
+        if abs(again - seen) <= SAME_LOSS * abs(seen):
+            return replay, [f"its own loop ({where}) is the training step: it gives the first loss again, {seen:.6g}"]
+        tried.append(
+            f"the loop at {where} {failure or f'gives {again:.6g}'} on the first batch; the script had {seen:.6g}"
+        )
+    raise TargetError(
+        f"{shown(str(script.path))}: its training loop could not be asked again"
+        + ("" if tried else ": no loop leads from a batch to its backward pass"),
+        places=_user_line(record.backward),
+        detail="; ".join(tried),
+        help=f"nncheck init {shown(str(script.path))} writes down what was found; put the loss into its training_step",
+    )
+
+
+def _beginnings(script: Script, model: nn.Module) -> Iterator[tuple[Begun, Calls | None]]:
+    record = script.record
+    if record.asked is not None:
+        yield record.asked, None
+    if record.called is not None:
+        roots = [root for root in record.roots if any(True for _ in root.parameters())]
+        yield record.called, Calls(roots or [model])
+
+
+def _again(
+    replay: Replay, record: Any, begun: Begun, model: nn.Module, optimizer: Any, batch: Any, before: Snapshot
+) -> tuple[float, str]:
+    """The loss of the first iteration once more, from the same state and random numbers; how that failed, if it did."""
+    world = RandomState()
+    begun.random.restore()
+    try:
+        with torch.enable_grad():
+            random = begun.random if replay.calls is not None else None
+            many = max(1, len(record.losses))
+            return float(replay.loss(model, optimizer, batch, losses=(0, many), random=random).detach()), ""
+    except (OutOfTime, KeyboardInterrupt):
+        raise
+    except Exception as error:  # noqa: BLE001  # then this is not the way to ask it
+        return math.nan, f"fails ({type(error).__name__}: {words_of(error)})"
+    finally:
+        before.restore()
+        record.put_back()
+        world.restore()
+
+
+def _recipe(
+    script: Script,
+    replay: Replay,
+    optimizer: Any,
+    model: nn.Module,
+    name: str,
+    losses: tuple[int, int],
+    seen: Any,
+    said: list[str],
+    *,
+    several: bool,
+) -> Found:
+    record = script.record
+    notes = [f"ran to the first step of {type(record.optimizer).__name__}{_at(record.step)}", *said]
+    if several:
+        notes.append(f"judged for {type(optimizer).__name__}, which trains {name or type(model).__name__}")
+    loader: Any = next(iter(record.loaders.values()), None)
+    if replay.calls is not None:
+        loader = CallLoader(replay, model, optimizer)
+        notes.append(f"batches are what the loop gives {name or type(model).__name__} and its loss")
+    schedulers = find_schedulers(optimizer)
+    scheduler = schedulers[0] if len(schedulers) == 1 else None
+    val_loader, val_name = find_validation(record, loader)
+    if record.written:
+        written = ", ".join(shown(file) for file in list(dict.fromkeys(record.written))[:5])
+        notes.append(f"it wrote before its first step: {written}")
+    per_batch = seen is not None and any(schedule is scheduler for schedule in seen.schedules)
+    recipe = Recipe(
+        model=model, train_loader=loader, val_loader=val_loader, optimizer=optimizer, scheduler=scheduler,
+        scheduler_interval=None if scheduler is None or seen is None else ("step" if per_batch else "epoch"),
+        training_step=LossOfLoop(replay, optimizer, losses), train_step=StepOfLoop(replay), epochs=find_epochs(record),
+    )  # fmt: skip
+    origins: dict[str, Place] = {}
+    for part, value in (("optimizer", optimizer), ("train_loader", loader), ("scheduler", scheduler)):
+        if id(value) in record.made:
+            origins[part] = record.made[id(value)]
+    names = {part: text for part, text in (("model", name), ("val_loader", val_name)) if text}
+    label = f"{type(optimizer).__name__} of {name or type(model).__name__}" if several else ""
+    return Found(recipe=recipe, origins=origins, names=names, notes=tuple(notes), label=label)
+
+
+def _at(stack: Any) -> str:
+    place = next(iter(_user_line(stack)), None)
+    return f" ({place.file}:{place.line})" if place is not None else ""
+
+
+def _user_line(stack: Any) -> tuple[Place, ...]:
+    for stood in stack:
+        if is_users(stood.frame.f_code.co_filename):
+            return (place_at(stood.frame.f_code.co_name, stood.frame.f_code.co_filename, stood.line),)
+    return ()

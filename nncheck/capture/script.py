@@ -1,0 +1,193 @@
+"""A training script run as itself until its first optimizer step, and ended there."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from nncheck.capture.record import Begun, Record, standing
+from nncheck.lab import batch as batches
+from nncheck.lab.snapshot import RandomState
+from nncheck.observe.source import calling_place
+
+# What the script's calls mean: "record" everything and do it for real; "replay" its loop, on batches that it is handed; "off"
+# while nncheck's own work goes on inside it; "onward" lets it go on for real, watched; "ending" lets its last lines run.
+Mode = Literal["record", "replay", "off", "onward", "ending"]
+
+
+class Ended(BaseException):
+    """Raised inside the script to end it where it stands; no `except Exception` of the user's holds it up."""
+
+
+class Script:
+    """One script while it runs. `at_step` is called, deep inside it, when its first optimizer is about to step.
+
+    source: the loader at which an iteration begins; handed: the batch it gives next when the loop is replayed.
+    calls: what puts batches into the calls of the model, where there is no loader.
+    """
+
+    def __init__(self, path: Path, arguments: tuple[str, ...], at_step: Callable[[Script], None]) -> None:
+        self.path, self.arguments = path, arguments
+        self.record = Record()
+        self.mode: Mode = "record"
+        self.source: Any = None
+        self.handed: Any = None
+        self.calls: Any = None
+        self.watcher: Any = None
+        """Told of everything while the script goes on for real."""
+        self.iterating = False
+        """Whether a loader's own iterator is being made."""
+        self.no_more_losses: Callable[[], None] = lambda: None
+        """Takes back what tells `scoring` of loss functions."""
+        self._at_step = at_step
+        self._outermost: FrameType | None = None
+        self._inside: nn.Module | None = None
+        self._stopped: BaseException | None = None
+        self.reached = False
+
+    def run(self, execute: Callable[[], None]) -> BaseException | None:
+        """Let `execute` run the script to its first step; returns what ended it if it never got there.
+
+        Raises what `at_step` raised.
+        """
+        self._outermost = sys._getframe()
+        failure: BaseException | None = None
+        try:
+            execute()
+        except Ended:
+            pass
+        except BaseException as error:  # noqa: BLE001  # SystemExit, and what a library derives from BaseException
+            failure = error
+        finally:
+            self.mode = "off"
+        if self._stopped is not None:
+            raise self._stopped
+        return None if self.reached else failure
+
+    @property
+    def inside(self) -> bool:
+        """Whether a module is running that the script called itself."""
+        return self._inside is not None
+
+    def _stop(self) -> None:
+        """The first step is reached: nncheck's work is done here, with all that the script has around it, then it ends."""
+        self.reached = True
+        self.mode = "off"
+        self._inside = None
+        self.no_more_losses()
+        try:
+            with torch.enable_grad():
+                self._at_step(self)
+        except BaseException as error:  # noqa: BLE001  # carried past every handler of the user's
+            self._stopped = error
+        self.mode = "ending"
+        raise Ended
+
+    # What the hooks tell.
+    def asked(self, loader: Any) -> Begun | None:
+        """A loader is asked for a batch; if that begins an iteration, where."""
+        record = self.record
+        if id(loader) in record.given:
+            record.given.clear()  # the same one again: another iteration
+        if record.given:
+            return None
+        return Begun(stack=standing(self._outermost), random=RandomState())
+
+    def given(self, loader: Any, batch: Any, begun: Begun | None) -> None:
+        """A loader has given a batch."""
+        record = self.record
+        record.given[id(loader)], record.loaders[id(loader)] = batch, loader
+        if begun is not None:
+            record.asked, record.called = begun, None
+            record.losses.clear()
+
+    def lossy(self, loss: Tensor) -> bool:
+        """`backward` is called on a loss; returns whether it is to be done."""
+        record = self.record
+        if self.mode == "ending":
+            raise Ended
+        if self.mode == "onward":
+            return True if self.watcher is None else bool(self.watcher.lossy(loss))
+        if self.mode != "record":
+            return True
+        record.losses.append(float(loss.detach().sum()))
+        record.backward = standing(self._outermost)
+        if record.optimizer is not None:  # inside the closure of the first step
+            record.step = record.backward
+            self._stop()
+        record.micro += len(record.losses) == 1
+        return True
+
+    def stepping(self, optimizer: Any, *, closure: bool) -> None:
+        """An optimizer is about to step. One that is given a closure calls the model and backward inside: it stops at the first."""
+        if self.mode == "ending":
+            raise Ended
+        if self.mode == "onward" and self.watcher is not None:
+            self.watcher.stepping(optimizer)
+        if self.mode != "record":
+            return
+        record = self.record
+        record.optimizer, record.closure = optimizer, closure and not record.losses
+        record.step = standing(self._outermost)
+        if not record.closure:
+            self._stop()
+
+    def entering(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """A module is called; only what the script calls itself is of interest."""
+        if self._inside is not None or self.mode in ("off", "replay"):
+            return
+        if self.mode == "ending":
+            raise Ended
+        self._inside = module
+        if self.mode == "onward" and self.watcher is not None:
+            self.watcher.entering(module)
+        if self.mode != "record":
+            return
+        record = self.record
+        if not any(module is root for root in record.roots):
+            record.roots.append(module)
+            self._note(module)
+        if torch.is_grad_enabled() and not record.given and (record.called is None or record.losses):
+            here = Begun(stack=standing(self._outermost), random=RandomState())
+            # The same lines again are another iteration; another line is a second model, or a second loss, of the same one.
+            if record.called is None or _lines(here) == _lines(record.called):
+                record.called = here
+                record.losses.clear()
+        if torch.is_grad_enabled() and record.called is not None:
+            batches.map_tensors(record.called.taken.data, (args, kwargs))
+
+    def scoring(self, target: Tensor) -> None:
+        """A loss function is called by the script itself."""
+        if self.mode == "record" and self.record.called is not None and self._inside is None:
+            self.record.called.taken.data(target)
+
+    def _note(self, module: nn.Module) -> None:
+        record = self.record
+        held = {id(tensor) for tensor, _ in record.tensors}
+        for tensor in (*module.parameters(), *module.buffers()):
+            if id(tensor) not in held and not nn.parameter.is_lazy(tensor):
+                record.tensors.append((tensor, tensor.detach().clone()))
+        known = {id(m) for m, _ in record.modes}
+        record.modes += [(m, m.training) for m in module.modules() if id(m) not in known]
+
+    def leaving(self, module: nn.Module) -> None:
+        """A module returned, or raised."""
+        if module is self._inside:
+            self._inside = None
+            if self.mode == "onward" and self.watcher is not None:
+                self.watcher.leaving(module)
+
+    def starts_process(self) -> None:
+        """The script starts a child process: a step taken there is not seen here."""
+        if self.mode == "record":
+            self.record.processes.append(calling_place("child process"))
+
+
+def _lines(begun: Begun) -> list[tuple[str, int]]:
+    return [(stood.frame.f_code.co_filename, stood.line) for stood in begun.stack]

@@ -1,0 +1,49 @@
+"""What a script iterates over instead of its loader's own iterator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nncheck.capture.script import Script
+
+# A loader that only the replayed part of an iteration asks (a validation every so often) is short: its results do not matter.
+OTHER_BATCHES = 2
+
+
+class Tap:
+    """The iterator of one of the script's loaders. When its loop is replayed, it gives what it is handed."""
+
+    def __init__(self, script: Script, loader: Any, iterator: Iterator[Any]) -> None:
+        self.loader = loader
+        self._script, self._iterator = script, iterator
+        self._given = 0
+
+    def __iter__(self) -> Tap:
+        return self
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._iterator, name)
+
+    def __next__(self) -> Any:
+        script = self._script
+        if script.mode == "record":
+            begun = script.asked(self.loader)
+            batch = next(self._iterator)
+            script.given(self.loader, batch, begun)
+            return batch
+        if script.mode != "replay":
+            return next(self._iterator)
+        if self.loader is script.source and script.handed is not None:
+            return script.handed
+        known = script.record.given
+        if id(self.loader) in known:
+            return known[id(self.loader)]  # a second loader of the same loop: what it gave beside the first batch
+        self._given += 1
+        if self._given > OTHER_BATCHES:
+            raise StopIteration
+        return next(self._iterator)
