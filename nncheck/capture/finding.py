@@ -52,7 +52,7 @@ def find_model(record: Record, optimizer: Optimizer) -> tuple[nn.Module | None, 
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     whole = _best(record.roots, held)
     if whole is None or _covered(whole, held) < len(held):
-        alive = [m for m in gc.get_objects() if isinstance(m, nn.Module)]
+        alive = [m for m in gc.get_objects() if issubclass(type(m), nn.Module)]  # not `__class__`, which may be code
         wider = _best(alive, held)
         if wider is not None and (whole is None or _covered(wider, held) > _covered(whole, held)):
             whole = wider
@@ -85,7 +85,7 @@ def find_schedulers(optimizer: Optimizer) -> list[Any]:
     """Schedules of this optimizer that are alive, those inside others left out."""
     found = [
         s for s in gc.get_objects()
-        if isinstance(s, (LRScheduler, ReduceLROnPlateau)) and getattr(s, "optimizer", None) is optimizer
+        if issubclass(type(s), (LRScheduler, ReduceLROnPlateau)) and getattr(s, "optimizer", None) is optimizer
     ]  # fmt: skip
     inner = {id(i) for s in found for i in getattr(s, "_schedulers", ())}
     return [s for s in found if id(s) not in inner]

@@ -28,12 +28,6 @@ from nncheck.observe.source import calling_place
 if TYPE_CHECKING:
     from nncheck.capture.script import Script
 
-_CHANGING_FILES = (
-    (os, "mkdir"), (os, "makedirs"), (os, "remove"), (os, "unlink"), (os, "rename"), (os, "replace"), (os, "rmdir"),
-    (os, "symlink"), (os, "link"), (shutil, "rmtree"), (shutil, "copy"), (shutil, "copyfile"), (shutil, "copy2"),
-    (shutil, "copytree"), (shutil, "move"),
-)  # fmt: skip
-
 # Loggers that would open a run on a server: each has a variable that keeps it quiet.
 _QUIET_LOGGERS = {
     "WANDB_MODE": "disabled",
@@ -78,6 +72,7 @@ def patched(script: Script, *, cpu: bool) -> Iterator[None]:
             hook.remove()
         script.no_more_losses()
         patches.take_back()
+        script.overlay.close()
         os.environ.clear()
         os.environ.update(environment)
 
@@ -207,10 +202,11 @@ def _processes(script: Script, patches: Patches) -> None:
 
 
 def _files(script: Script, patches: Patches) -> None:
-    """Files opened for writing are noted; once the first step is reached, nothing is written any more."""
+    """Files opened for writing are noted; once the first step is reached, they are written into the overlay."""
+    overlay = script.overlay
 
-    def dropped() -> bool:
-        return script.mode in ("replay", "onward", "ending")
+    def laid() -> bool:
+        return script.mode in ("replay", "onward", "ending") and not overlay.busy
 
     def note(file: Any) -> None:
         if script.mode == "record" and isinstance(file, (str, os.PathLike)):
@@ -220,11 +216,12 @@ def _files(script: Script, patches: Patches) -> None:
 
     def opener(real: Callable[..., Any]) -> Callable[..., Any]:
         def open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-            if not set(mode) & set("wax+"):
-                return real(file, mode, *args, **kwargs)
-            if dropped():
-                return io.BytesIO() if "b" in mode else io.StringIO()
-            note(file)
+            writes = bool(set(mode) & set("wax+"))
+            if laid():
+                keep = not set(mode) & set("wx")
+                file = overlay.writing(file, keep=keep) if writes else overlay.reading(file)
+            elif writes:
+                note(file)
             return real(file, mode, *args, **kwargs)
 
         return open
@@ -233,20 +230,42 @@ def _files(script: Script, patches: Patches) -> None:
     patches.put(io, "open", opener(io.open))
     save = torch.save
 
-    def saved(value: Any, file: Any, *args: Any, **kwargs: Any) -> None:
-        if dropped():
-            return
-        note(file)
-        save(value, file, *args, **kwargs)
+    def saved(value: Any, f: Any, *args: Any, **kwargs: Any) -> None:
+        if laid():
+            f = overlay.writing(f)
+        else:
+            note(f)
+        save(value, f, *args, **kwargs)
+
+    def reading(name: str) -> None:
+        real = getattr(os, name)
+        patches.put(os, name, lambda path=".", *a, **k: real(overlay.reading(path) if laid() else path, *a, **k))
+
+    def changing(owner: Any, name: str, instead: Callable[..., Any], *, arguments: int = 1) -> None:
+        real = getattr(owner, name)
+
+        def change(*args: Any, **kwargs: Any) -> Any:
+            return instead(*args[:arguments]) if laid() else real(*args, **kwargs)
+
+        patches.put(owner, name, change)
+
+    def copies(source: Any, target: Any) -> Any:
+        overlay.move(source, target, copy=True)
+        return target
 
     patches.put(torch, "save", saved)
-    for owner, name in _CHANGING_FILES:
-        change = getattr(owner, name)
-
-        def changed(*args: Any, change: Any = change, **kwargs: Any) -> Any:
-            return None if dropped() else change(*args, **kwargs)
-
-        patches.put(owner, name, changed)
+    for name in ("stat", "listdir", "scandir", "access"):
+        reading(name)
+    for name in ("mkdir", "makedirs"):
+        changing(os, name, overlay.make_folder)
+    for owner, name in ((os, "remove"), (os, "unlink"), (os, "rmdir"), (shutil, "rmtree")):
+        changing(owner, name, overlay.remove)
+    for owner, name in ((os, "rename"), (os, "replace"), (shutil, "move")):
+        changing(owner, name, overlay.move, arguments=2)
+    for owner, name in (
+        (os, "link"), (os, "symlink"), (shutil, "copy"), (shutil, "copyfile"), (shutil, "copy2"), (shutil, "copytree"),
+    ):  # fmt: skip
+        changing(owner, name, copies, arguments=2)
 
 
 def _no_gpu(script: Script, patches: Patches) -> None:

@@ -111,17 +111,21 @@ def _found(script: Script) -> Iterator[Found]:
         said.append(f"what follows the first step could not be run: {type(error).__name__}: {words_of(error)}")
         seen = None
     begun.restore()
-    count = max(1, len(record.losses))
-    steps = [(optimizer, count)] if seen is None or record.closure or many > 1 or not seen.steps else seen.steps
+    own = record.own_losses()
+    steps = (
+        [(optimizer, own)]
+        if seen is None or record.closure or many > 1 or own < len(record.losses) or not seen.steps
+        else seen.steps
+    )
     before = 0
     judged: set[int] = set()
     for stepped, until in steps:
         if id(stepped) in judged or until <= before:
             continue
         judged.add(id(stepped))
-        own = (model, name) if stepped is optimizer else find_model(record, stepped)
-        if own[0] is not None:
-            yield _recipe(script, replay, stepped, own[0], own[1], (before, until), seen, said, several=len(steps) > 1)
+        part, called = (model, name) if stepped is optimizer else find_model(record, stepped)
+        if part is not None:
+            yield _recipe(script, replay, stepped, part, called, (before, until), seen, said, several=len(steps) > 1)
         before = until
 
 
@@ -139,7 +143,7 @@ def _replay(script: Script, model: nn.Module, optimizer: Any, state: list[Any]) 
         replay = Replay(script, inner, outer, calls=calls, state=state)
         batch = begun.taken.batch() if source is None else record.given[id(source)]
         again, failure = _again(replay, record, begun, model, optimizer, batch, Snapshot([*state, model, optimizer]))
-        seen = math.fsum(record.losses)
+        seen = math.fsum(value for value, _ in record.losses[: record.own_losses()])
         where = f"{shown(inner.file)}:{inner.line}-{inner.last_line}"
         if again == seen or (math.isnan(again) and math.isnan(seen)):
             return replay, [
@@ -173,12 +177,10 @@ def _again(
 ) -> tuple[float, str]:
     """The loss of the first iteration once more, from the same state and random numbers; how that failed, if it did."""
     world = RandomState()
-    begun.random.restore()
     try:
         with torch.enable_grad():
-            random = begun.random if replay.calls is not None else None
-            many = max(1, len(record.losses))
-            return float(replay.loss(model, optimizer, batch, losses=(0, many), random=random).detach()), ""
+            losses = (0, record.own_losses())
+            return float(replay.loss(model, optimizer, batch, losses=losses, random=begun.random).detach()), ""
     except (OutOfTime, KeyboardInterrupt):
         raise
     except Exception as error:  # noqa: BLE001  # then this is not the way to ask it

@@ -42,12 +42,19 @@ def frames_within(outermost: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
+CALL = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """The beginning of an iteration: where the script asked for a batch or called its model, and the random numbers to come."""
+    """The beginning of an iteration: where the script asked for a batch or called its model.
+
+    random: the generators as they were then: when each loader had given its batch, by the loader's id; at the call under `CALL`.
+    taken: what the models and losses were given from a call on.
+    """
 
     stack: tuple[Stood, ...]
-    random: RandomState
+    random: dict[int, RandomState] = field(default_factory=dict)
     taken: Taken = field(default_factory=Taken)
 
 
@@ -57,9 +64,9 @@ class Record:
 
     roots: modules that the script called itself; tensors, modes: theirs, as they were before the first call.
     given: the batch that each loader gave in this iteration, in order, by the loader's id; loaders: those loaders.
-    asked: where the first of them was asked; called: where the model was called first since the last backward pass, and the data
-    that the models and losses were given from there on.
-    losses: what backward was called on since; backward: where it was called last. micro: iterations that called backward.
+    asked: where the first of them was asked; called: where the model was called first since the last backward pass.
+    losses: what backward was called on since, each with `version()` then; backward: where it was called last.
+    micro: iterations that called backward.
     optimizer: the first to step, at `step`. made: the user's line that made an optimizer, loader or schedule.
     written: files that were opened for writing. processes: places where child processes were started.
     """
@@ -71,7 +78,7 @@ class Record:
     loaders: dict[int, Any] = field(default_factory=dict)
     asked: Begun | None = None
     called: Begun | None = None
-    losses: list[float] = field(default_factory=list)
+    losses: list[tuple[float, int]] = field(default_factory=list)
     backward: tuple[Stood, ...] = ()
     micro: int = 0
     optimizer: Optimizer | None = None
@@ -80,6 +87,14 @@ class Record:
     made: dict[int, Place] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     processes: list[Place] = field(default_factory=list)
+
+    def own_losses(self) -> int:
+        """How many losses the first step goes back from: a sharpness-aware one has moved the weights before the others."""
+        return max(1, sum(version == self.losses[0][1] for _, version in self.losses))
+
+    def version(self) -> int:
+        """A number that grows with every change of a weight in place."""
+        return sum(tensor._version for tensor, _ in self.tensors if tensor.requires_grad)
 
     def put_back(self) -> None:
         """The models as they were before the script first called them: a step in several parts may have moved them since."""

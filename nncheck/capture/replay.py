@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from nncheck.capture.calls import Calls
 from nncheck.capture.loops import SourceLoop
+from nncheck.capture.record import CALL
 from nncheck.capture.script import Script
 from nncheck.errors import TargetError
 from nncheck.lab import batch as batches
@@ -41,11 +43,11 @@ class Replay:
         batch: Any,
         *,
         losses: tuple[int, int],
-        random: RandomState | None = None,
+        random: Mapping[int, RandomState] = MappingProxyType({}),
     ) -> Tensor:
         """The sum of the losses number `first` to `last` that one iteration goes back from, with its graph; nothing is updated.
 
-        random: the generators' states at its first call of the model, for a loop that draws its batch by itself.
+        random: the generators' states where the batch is given, as `Begun` holds them.
         Raises TargetError if there are none.
         """
         first, last = losses
@@ -93,14 +95,14 @@ class Replay:
         self.outer.reset()
 
     @contextmanager
-    def _replaying(self, batch: Any, random: RandomState | None = None) -> Iterator[None]:
+    def _replaying(self, batch: Any, random: Mapping[int, RandomState] = MappingProxyType({})) -> Iterator[None]:
         script = self._script
-        script.mode, script.handed = "replay", batch
+        script.mode, script.handed, script.random = "replay", batch, random
         try:
-            with self.calls.around(batch, random) if self.calls is not None else ExitStack():
+            with self.calls.around(batch, random.get(CALL)) if self.calls is not None else ExitStack():
                 yield
         finally:
-            script.mode, script.handed = "off", None
+            script.mode, script.handed, script.random = "off", None, {}
 
 
 @contextmanager

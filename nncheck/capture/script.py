@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from nncheck.capture.record import Begun, Record, standing
+from nncheck.capture.overlay import Overlay
+from nncheck.capture.record import CALL, Begun, Record, standing
 from nncheck.lab import batch as batches
 from nncheck.lab.snapshot import RandomState
 from nncheck.observe.source import calling_place
@@ -28,16 +29,19 @@ class Ended(BaseException):
 class Script:
     """One script while it runs. `at_step` is called, deep inside it, when its first optimizer is about to step.
 
-    source: the loader at which an iteration begins; handed: the batch it gives next when the loop is replayed.
+    source: the loader at which an iteration begins; handed: the batch it gives next when the loop is replayed; random: the
+    generators' states from then on, by the loader's id, if they matter.
     calls: what puts batches into the calls of the model, where there is no loader.
     """
 
     def __init__(self, path: Path, arguments: tuple[str, ...], at_step: Callable[[Script], None]) -> None:
         self.path, self.arguments = path, arguments
         self.record = Record()
+        self.overlay = Overlay()
         self.mode: Mode = "record"
         self.source: Any = None
         self.handed: Any = None
+        self.random: Mapping[int, RandomState] = {}
         self.calls: Any = None
         self.watcher: Any = None
         """Told of everything while the script goes on for real."""
@@ -97,7 +101,7 @@ class Script:
             record.given.clear()  # the same one again: another iteration
         if record.given:
             return None
-        return Begun(stack=standing(self._outermost), random=RandomState())
+        return Begun(stack=standing(self._outermost))
 
     def given(self, loader: Any, batch: Any, begun: Begun | None) -> None:
         """A loader has given a batch."""
@@ -106,6 +110,8 @@ class Script:
         if begun is not None:
             record.asked, record.called = begun, None
             record.losses.clear()
+        if record.asked is not None:
+            record.asked.random[id(loader)] = RandomState()
 
     def lossy(self, loss: Tensor) -> bool:
         """`backward` is called on a loss; returns whether it is to be done."""
@@ -116,7 +122,7 @@ class Script:
             return True if self.watcher is None else bool(self.watcher.lossy(loss))
         if self.mode != "record":
             return True
-        record.losses.append(float(loss.detach().sum()))
+        record.losses.append((float(loss.detach().sum()), record.version()))
         record.backward = standing(self._outermost)
         if record.optimizer is not None:  # inside the closure of the first step
             record.step = record.backward
@@ -154,7 +160,7 @@ class Script:
             record.roots.append(module)
             self._note(module)
         if torch.is_grad_enabled() and not record.given and (record.called is None or record.losses):
-            here = Begun(stack=standing(self._outermost), random=RandomState())
+            here = Begun(stack=standing(self._outermost), random={CALL: RandomState()})
             # The same lines again are another iteration; another line is a second model, or a second loss, of the same one.
             if record.called is None or _lines(here) == _lines(record.called):
                 record.called = here

@@ -38,10 +38,12 @@ class Tap:
             return batch
         if script.mode != "replay":
             return next(self._iterator)
-        if self.loader is script.source and script.handed is not None:
-            return script.handed
         known = script.record.given
-        if id(self.loader) in known:
+        if id(self.loader) in known and (self.loader is not script.source or script.handed is not None):
+            if id(self.loader) in script.random:
+                script.random[id(self.loader)].restore()
+            if self.loader is script.source:
+                return script.handed
             return known[id(self.loader)]  # a second loader of the same loop: what it gave beside the first batch
         self._given += 1
         if self._given > OTHER_BATCHES:

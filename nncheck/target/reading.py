@@ -313,6 +313,8 @@ def _trains(call: ast.Call, reading: Reading) -> bool:
         return False
     if function.attr in _TRAINS:
         return True
+    if function.attr == "step" and call.args and "opt" in ast.unparse(function.value).lower():
+        return True  # given a closure, which calls backward
     if function.attr not in _TRAINER_METHODS:
         return False
     owner = function.value
