@@ -345,3 +345,191 @@ script(
     ),
     style="a batch_loader with next() and no end, (logits, loss), model.zero_grad, samples printed on the way",
 )
+
+script(
+    "callback_trainer",
+    fault(
+        "callback-leaves-eval",
+        "train-eval-mode",
+        old="            model.train()\n            print(",
+        new="            print(",
+        row="E02",
+    ),
+    fault(
+        "clip-before-backward",
+        "gradient-clipping",
+        old="""            self.loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_norm_clip)
+""",
+        new="""            torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_norm_clip)
+            self.loss.backward()
+""",
+        row="G20",
+    ),
+    fault(
+        "group-forgotten",
+        "optimizer-coverage",
+        old='            {"params": no_decay, "weight_decay": 0.0},\n',
+        new="",
+        row="G05",
+    ),
+    fault(
+        "losses-with-graph",
+        "graph-retention",
+        old="        history.append(trainer.loss.item())\n",
+        new="        history.append(trainer.loss)\n",
+        row="L32",
+    ),
+    fault(
+        "mask-off-by-one",
+        "time-leakage",
+        old="torch.tril(torch.ones(config.block_size, config.block_size))",
+        new="torch.tril(torch.ones(config.block_size, config.block_size), diagonal=1)",
+        row="T02",
+    ),
+    style="an own Trainer with callbacks, (logits, loss), data made on the fly, split by a hash",
+)
+
+script(
+    "accumulate_vit",
+    fault(
+        "loss-not-divided",
+        "gradient-accumulation",
+        old="            (loss / cfg.accum_steps).backward()\n",
+        new="            loss.backward()\n",
+        row="O19",
+    ),
+    fault(
+        "cleared-every-micro-batch",
+        "gradient-accumulation",
+        "zero-grad",
+        old="            loss = criterion(model(images), labels)\n",
+        new="            optimizer.zero_grad()\n            loss = criterion(model(images), labels)\n",
+        row="O20",
+    ),
+    fault(
+        "never-cleared",
+        "zero-grad",
+        old="                optimizer.step()\n                optimizer.zero_grad()\n",
+        new="                optimizer.step()\n",
+        row="O01",
+    ),
+    fault(
+        "schedule-per-micro-batch",
+        "scheduler-step",
+        "lr-schedule",
+        old="                scheduler.step()\n\n            if (i + 1) % 30 == 0:\n",
+        new="\n            scheduler.step()\n            if (i + 1) % 30 == 0:\n",
+        row="O16",
+    ),
+    fault(
+        "clipped-to-nothing",
+        "gradient-clipping",
+        old="nn.utils.clip_grad_norm_(model.parameters(), 1.0)",
+        new="nn.utils.clip_grad_norm_(model.parameters(), 1e-6)",
+        row="G20",
+    ),
+    fault(
+        "no-positions",
+        "unused-parameters",
+        old="tokens], dim=1) + self.positions\n",
+        new="tokens], dim=1)\n",
+        row="T10",
+    ),
+    style="dataclass config, logging, type hints; loss / accum_steps with an update every few micro-batches",
+)
+
+script(
+    "mixed_precision",
+    fault(
+        "clip-before-unscale",
+        "gradient-clipping",
+        old="""        scaler.unscale_(optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
+""",
+        new="""        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
+        scaler.unscale_(optimizer)
+""",
+        row="N01",
+    ),
+    fault(
+        "steps-around-scaler",
+        "optimizer-step",
+        old="        scaler.step(optimizer)\n",
+        new="        optimizer.step()\n",
+        row="N07",
+        unseen="the scaler is off on the CPU, where its step is the optimizer's own",
+    ),
+    fault(
+        "no-zero-grad",
+        "zero-grad",
+        old="        optimizer.zero_grad(set_to_none=True)\n",
+        new="",
+        row="O01",
+    ),
+    fault(
+        "clip-far-too-small",
+        "gradient-clipping",
+        old="ap.add_argument('--clip', type=float, default=2.0)",
+        new="ap.add_argument('--clip', type=float, default=1e-7)",
+        row="G20",
+    ),
+    fault(
+        "softmax-before-loss",
+        "double-softmax",
+        old="            loss = F.cross_entropy(out, lab)\n",
+        new="            loss = F.cross_entropy(out.softmax(dim=1), lab)\n",
+        row="L01",
+    ),
+    fault(
+        "dropout-always-on",
+        "eval-mode",
+        old="        return self.fc(self.drop(x.mean(dim=(2, 3))))\n",
+        new="        return self.fc(F.dropout(x.mean(dim=(2, 3)), 0.2))\n",
+        row="E03",
+    ),
+    style="autocast in bfloat16 and a GradScaler that is on with a GPU only, unscale_ and clip, dense formatting",
+)
+
+script(
+    "one_cycle",
+    fault(
+        "cycle-per-epoch",
+        "scheduler-step",
+        "lr-schedule",
+        old='["lr"])\n        scheduler.step()\n',
+        new='["lr"])\n    scheduler.step()\n',
+        row="O17",
+    ),
+    fault(
+        "scheduler-before-optimizer",
+        "scheduler-step",
+        "lr-schedule",
+        old='        optimizer.step()\n        record(loss=loss.item(), lr=optimizer.param_groups[0]["lr"])\n        scheduler.step()\n',
+        new='        scheduler.step()\n        optimizer.step()\n        record(loss=loss.item(), lr=optimizer.param_groups[0]["lr"])\n',
+        row="O14",
+    ),
+    fault(
+        "cycle-far-too-long",
+        "lr-schedule",
+        old="epochs=opt.epochs, steps_per_epoch",
+        new="epochs=100 * opt.epochs, steps_per_epoch",
+        row="O17",
+    ),
+    fault(
+        "rate-far-too-high",
+        "learning-rate",
+        old='"--max-lr", type=float, default=0.1',
+        new='"--max-lr", type=float, default=30.0',
+        row="O05",
+    ),
+    fault(
+        "optimizer-anew-each-epoch",
+        "optimizer-replaced",
+        "lr-schedule",
+        old="    net.train()\n",
+        new="    net.train()\n    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)\n",
+        row="O15",
+    ),
+    style="OneCycleLR stepped per batch, one row per step kept for a table, error rate",
+)
