@@ -505,8 +505,14 @@ script(
         "scheduler-before-optimizer",
         "scheduler-step",
         "lr-schedule",
-        old='        optimizer.step()\n        record(loss=loss.item(), lr=optimizer.param_groups[0]["lr"])\n        scheduler.step()\n',
-        new='        scheduler.step()\n        optimizer.step()\n        record(loss=loss.item(), lr=optimizer.param_groups[0]["lr"])\n',
+        old="""        optimizer.step()
+        record(loss=loss.item(), lr=optimizer.param_groups[0]["lr"])
+        scheduler.step()
+""",
+        new="""        scheduler.step()
+        optimizer.step()
+        record(loss=loss.item(), lr=optimizer.param_groups[0]["lr"])
+""",
         row="O14",
     ),
     fault(
@@ -532,4 +538,205 @@ script(
         row="O15",
     ),
     style="OneCycleLR stepped per batch, one row per step kept for a table, error rate",
+)
+
+script(
+    "plateau_early_stop",
+    fault(
+        "plateau-of-the-wrong-kind",
+        "lr-schedule",
+        "scheduler-step",
+        old='optimizer, mode="min", factor',
+        new='optimizer, mode="max", factor',
+        row="O18",
+    ),
+    fault(
+        "plateau-per-batch",
+        "scheduler-step",
+        "lr-schedule",
+        old="            sum_loss += loss.item()\n",
+        new="            sum_loss += loss.item()\n            scheduler.step(loss.item())\n",
+        row="O12",
+    ),
+    fault(
+        "validates-on-train",
+        "validation-data",
+        "train-val-leakage",
+        old="    val_dl = DataLoader(val_ds, 100, shuffle=False)\n",
+        new="    val_dl = DataLoader(train_ds, 100, shuffle=False)\n",
+        row="D21",
+    ),
+    fault(
+        "never-back-to-train",
+        "train-eval-mode",
+        old="        model.train()\n",
+        new="",
+        row="E02",
+    ),
+    fault(
+        "seed-after-data-and-model",
+        "late-seed",
+        "reproducibility",
+        old="""    np.random.seed(hp.seed)
+    torch.manual_seed(hp.seed)
+
+    train_dl, val_dl, test_dl = make_loaders(hp.batch_size)
+    model = MLP()
+""",
+        new="""    train_dl, val_dl, test_dl = make_loaders(hp.batch_size)
+    model = MLP()
+    np.random.seed(hp.seed)
+    torch.manual_seed(hp.seed)
+""",
+        row="C06",
+    ),
+    style="schedulers by name, a plateau on the validation loss, early stopping, best weights loaded again for the test",
+)
+
+script(
+    "unet_masks",
+    fault(
+        "evaluate-leaves-eval",
+        "train-eval-mode",
+        old="    net.train()\n    return dice_score / n\n",
+        new="    return dice_score / n\n",
+        row="E02",
+    ),
+    fault(
+        "loss-kept-alive",
+        "graph-retention",
+        old="                epoch_loss += loss.item()\n",
+        new="                epoch_loss += loss\n",
+        row="L32",
+    ),
+    fault(
+        "dice-on-logits",
+        "loss-at-init",
+        "loss-decreases",
+        old="                    F.softmax(masks_pred, dim=1).float(),\n",
+        new="                    masks_pred.float(),\n",
+        row="L33",
+    ),
+    fault(
+        "clip-after-step",
+        "gradient-clipping",
+        old="""                torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clipping)
+                optimizer.step()
+""",
+        new="""                optimizer.step()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clipping)
+""",
+        row="G20",
+    ),
+    fault(
+        "softmax-over-batch",
+        "batch-mixing",
+        old="        return self.outc(x)\n",
+        new="        return F.log_softmax(self.outc(x), dim=0)\n",
+        row="L10",
+    ),
+    fault(
+        "validation-loader-of-train-set",
+        "validation-data",
+        "train-val-leakage",
+        old="DataLoader(val_set, shuffle=False,",
+        new="DataLoader(train_set, shuffle=False,",
+        row="D21",
+    ),
+    style="dict batches of image and mask, cross-entropy plus dice, a progress bar as context, train_model()",
+    arguments=("-e", "3"),
+)
+
+script(
+    "vae_digits",
+    fault(
+        "divergence-with-wrong-sign",
+        "loss-decreases",
+        "finite-values",
+        old="    KLD = -0.5 * torch.sum(",
+        new="    KLD = 0.5 * torch.sum(",
+        row="L29",
+    ),
+    fault(
+        "one-head-for-both",
+        "unused-parameters",
+        old="        return self.fc21(h1), self.fc22(h1)\n",
+        new="        return self.fc21(h1), self.fc21(h1)\n",
+        row="G15",
+    ),
+    fault(
+        "loss-kept-alive",
+        "graph-retention",
+        old="        train_loss += loss.item()\n",
+        new="        train_loss += loss\n",
+        row="L32",
+    ),
+    fault(
+        "step-only-when-logging",
+        "optimizer-step",
+        "zero-grad",
+        "gradient-accumulation",
+        old="        optimizer.step()\n        if batch_idx % args.log_interval == 0:\n",
+        new="        if batch_idx % args.log_interval == 0:\n            optimizer.step()\n",
+        row="O03",
+    ),
+    fault(
+        "divided-twice",
+        "data-scale",
+        old=".view(-1, 8, 8) / 16., labels[order]\n",
+        new=".view(-1, 8, 8) / 16. / 255., labels[order]\n",
+        row="D02",
+    ),
+    style="an own loss of four arguments as a sum, objects at module level, training under the guard",
+)
+
+script(
+    "csv_regression",
+    fault(
+        "target-of-one-axis",
+        "loss-broadcast",
+        old="        loss = loss_fn(pred, y)\n",
+        new="        loss = loss_fn(pred, y.squeeze(1))\n",
+        row="L14",
+    ),
+    fault(
+        "price-among-features",
+        "train-val-leakage",
+        old=" if name not in IGNORED and name != TARGET]",
+        new=" if name not in IGNORED]",
+        row="D13",
+    ),
+    fault(
+        "target-not-scaled",
+        "label-range",
+        "data-scale",
+        "output-bias-init",
+        old="    x, y = scale_x(features), scale_y(target)\n",
+        new="    x, y = scale_x(features), target\n",
+        row="D08",
+    ),
+    fault(
+        "features-not-scaled",
+        "data-scale",
+        old="    x, y = scale_x(features), scale_y(target)\n",
+        new="    x, y = features, scale_y(target)\n",
+        row="D07",
+    ),
+    fault(
+        "validates-in-train-mode",
+        "train-eval-mode",
+        "eval-mode",
+        old="    model.eval()\n    preds, truth = [], []\n",
+        new="    preds, truth = [], []\n",
+        row="E01",
+    ),
+    fault(
+        "head-not-trained",
+        "optimizer-coverage",
+        old="torch.optim.Adam(model.parameters(),",
+        new="torch.optim.Adam(model.layers.parameters(),",
+        row="G05",
+    ),
+    style="a table read with csv, target scaled, train and evaluate return dicts of metrics, logging",
+    beside=("flats.csv",),
 )
