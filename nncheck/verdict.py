@@ -34,6 +34,7 @@ class Stage(StrEnum):
     DATA = "data"
     INIT = "init"
     WIRING = "wiring"
+    LOOP = "loop"
     LEARNING = "learning"
     RESUME = "resume"
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 from torch.utils.data import DataLoader
 
 from nncheck.capture.calls import target_of
@@ -65,6 +65,7 @@ def patched(script: Script, *, cpu: bool) -> Iterator[None]:
             register_optimizer_step_pre_hook(
                 lambda optimizer, args, kwargs: _stepping(script, optimizer, args, kwargs)
             ),
+            register_optimizer_step_post_hook(lambda optimizer, args, kwargs: script.stepped(optimizer)),
         ]
         yield
     finally:
@@ -90,8 +91,8 @@ def _loaders(script: Script, patches: Patches) -> None:
         def __iter__(loader: Any) -> Any:
             if script.mode not in ("record", "replay", "onward") or script.iterating:
                 return iterate(loader)
-            if script.mode == "onward" and script.watcher is not None:
-                return script.watcher.iterating(loader, lambda: _own_iterator(script, loader, iterate, begun))
+            if script.mode == "onward":
+                script.watcher.begun(loader)
             return Tap(script, loader, _own_iterator(script, loader, iterate, begun))
 
         return __iter__
@@ -115,10 +116,12 @@ def _calls(script: Script, patches: Patches) -> None:
 
     def __call__(module: Any, *args: Any, **kwargs: Any) -> Any:
         script.entering(module, args, kwargs)
+        output = None
         try:
-            return real(module, *args, **kwargs)
+            output = real(module, *args, **kwargs)
         finally:
-            script.leaving(module)
+            script.leaving(module, output)
+        return output
 
     patches.put(nn.Module, "__call__", __call__)
 

@@ -217,11 +217,14 @@ def _recipe(
     if record.written:
         written = ", ".join(shown(file) for file in list(dict.fromkeys(record.written))[:5])
         notes.append(f"it wrote before its first step: {written}")
+    first = optimizer is record.optimizer
+    alone = "" if first else f"the script's loop is judged with {type(record.optimizer).__name__}, which steps first"
     per_batch = seen is not None and any(schedule is scheduler for schedule in seen.schedules)
     recipe = Recipe(
         model=model, train_loader=loader, val_loader=val_loader, optimizer=optimizer, scheduler=scheduler,
         scheduler_interval=None if scheduler is None or seen is None else ("step" if per_batch else "epoch"),
-        training_step=LossOfLoop(replay, optimizer, losses), train_step=StepOfLoop(replay), epochs=find_epochs(record),
+        training_step=LossOfLoop(replay, optimizer, losses), epochs=find_epochs(record),
+        train_step=StepOfLoop(replay, script.onward if first else None, alone),
     )  # fmt: skip
     origins: dict[str, Place] = {}
     for part, value in (("optimizer", optimizer), ("train_loader", loader), ("scheduler", scheduler)):

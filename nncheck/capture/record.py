@@ -62,7 +62,7 @@ class Begun:
 class Record:
     """Events in the order in which they came. What belongs to one iteration is begun anew with each batch.
 
-    roots: modules that the script called itself; tensors, modes: theirs, as they were before the first call.
+    roots: modules that the script called itself; tensors: theirs, as they were before the first call; modes: as they were trained.
     given: the batch that each loader gave in this iteration, in order, by the loader's id; loaders: those loaders.
     asked: where the first of them was asked; called: where the model was called first since the last backward pass.
     losses: what backward was called on since, each with `version()` then; backward: where it was called last.
@@ -73,7 +73,7 @@ class Record:
 
     roots: list[nn.Module] = field(default_factory=list)
     tensors: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-    modes: list[tuple[nn.Module, bool]] = field(default_factory=list)
+    modes: dict[nn.Module, bool] = field(default_factory=dict)
     given: dict[int, Any] = field(default_factory=dict)
     loaders: dict[int, Any] = field(default_factory=dict)
     asked: Begun | None = None
@@ -100,5 +100,5 @@ class Record:
         """The models as they were before the script first called them: a step in several parts may have moved them since."""
         for tensor, value in self.tensors:
             tensor.data.copy_(value)
-        for module, training in self.modes:
+        for module, training in self.modes.items():
             module.training = training

@@ -129,10 +129,14 @@ class LossOfLoop:
 
 
 class StepOfLoop:
-    """`train_step`: the loop's whole iteration, as it is written."""
+    """`train_step`: the loop's whole iteration, as it is written.
 
-    def __init__(self, replay: Replay) -> None:
+    onward: the script going on for real, or None; alone: why not.
+    """
+
+    def __init__(self, replay: Replay, onward: Any = None, alone: str = "") -> None:
         self._replay = replay
+        self.onward, self.alone = onward, alone
         self.label = "the script's own loop"
 
     def __call__(self, model: nn.Module, batch: Any, batch_idx: int) -> None:

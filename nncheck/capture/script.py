@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nncheck.capture.onward import Onward, go_on
 from nncheck.capture.overlay import Overlay
 from nncheck.capture.record import CALL, Begun, Record, standing
 from nncheck.lab import batch as batches
@@ -43,8 +44,10 @@ class Script:
         self.handed: Any = None
         self.random: Mapping[int, RandomState] = {}
         self.calls: Any = None
+        self.onward: Onward | None = None
+        """The copy of the process in which the script goes on for real."""
         self.watcher: Any = None
-        """Told of everything while the script goes on for real."""
+        """In that copy: told of everything."""
         self.iterating = False
         """Whether a loader's own iterator is being made."""
         self.no_more_losses: Callable[[], None] = lambda: None
@@ -69,6 +72,8 @@ class Script:
         except BaseException as error:  # noqa: BLE001  # SystemExit, and what a library derives from BaseException
             failure = error
         finally:
+            if self.mode == "onward":
+                self.watcher.finish()
             self.mode = "off"
         if self._stopped is not None:
             raise self._stopped
@@ -82,6 +87,9 @@ class Script:
     def _stop(self) -> None:
         """The first step is reached: nncheck's work is done here, with all that the script has around it, then it ends."""
         self.reached = True
+        self.onward = go_on(self)
+        if self.mode == "onward":
+            return
         self.mode = "off"
         self._inside = None
         self.no_more_losses()
@@ -90,6 +98,9 @@ class Script:
                 self._at_step(self)
         except BaseException as error:  # noqa: BLE001  # carried past every handler of the user's
             self._stopped = error
+        finally:
+            if self.onward is not None:
+                self.onward.close()
         self.mode = "ending"
         raise Ended
 
@@ -119,7 +130,7 @@ class Script:
         if self.mode == "ending":
             raise Ended
         if self.mode == "onward":
-            return True if self.watcher is None else bool(self.watcher.lossy(loss))
+            self.watcher.lossy(loss)
         if self.mode != "record":
             return True
         record.losses.append((float(loss.detach().sum()), record.version()))
@@ -134,7 +145,7 @@ class Script:
         """An optimizer is about to step. One that is given a closure calls the model and backward inside: it stops at the first."""
         if self.mode == "ending":
             raise Ended
-        if self.mode == "onward" and self.watcher is not None:
+        if self.mode == "onward":
             self.watcher.stepping(optimizer)
         if self.mode != "record":
             return
@@ -151,14 +162,16 @@ class Script:
         if self.mode == "ending":
             raise Ended
         self._inside = module
-        if self.mode == "onward" and self.watcher is not None:
-            self.watcher.entering(module)
+        if self.mode == "onward":
+            self.watcher.entering(module, args, kwargs)
         if self.mode != "record":
             return
         record = self.record
         if not any(module is root for root in record.roots):
             record.roots.append(module)
             self._note(module)
+        if torch.is_grad_enabled():  # a validation before the first step has modes of its own
+            record.modes |= {m: m.training for m in module.modules()}
         if torch.is_grad_enabled() and not record.given and (record.called is None or record.losses):
             here = Begun(stack=standing(self._outermost), random={CALL: RandomState()})
             # The same lines again are another iteration; another line is a second model, or a second loss, of the same one.
@@ -179,15 +192,18 @@ class Script:
         for tensor in (*module.parameters(), *module.buffers()):
             if id(tensor) not in held and not nn.parameter.is_lazy(tensor):
                 record.tensors.append((tensor, tensor.detach().clone()))
-        known = {id(m) for m, _ in record.modes}
-        record.modes += [(m, m.training) for m in module.modules() if id(m) not in known]
 
-    def leaving(self, module: nn.Module) -> None:
+    def leaving(self, module: nn.Module, output: Any = None) -> None:
         """A module returned, or raised."""
         if module is self._inside:
             self._inside = None
-            if self.mode == "onward" and self.watcher is not None:
-                self.watcher.leaving(module)
+            if self.mode == "onward":
+                self.watcher.leaving(module, output)
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimizer has stepped."""
+        if self.mode == "onward":
+            self.watcher.stepped(optimizer)
 
     def starts_process(self) -> None:
         """The script starts a child process: a step taken there is not seen here."""

@@ -36,6 +36,8 @@ class Tap:
             batch = next(self._iterator)
             script.given(self.loader, batch, begun)
             return batch
+        if script.mode == "onward":
+            return script.watcher.next(self, self._iterator)
         if script.mode != "replay":
             return next(self._iterator)
         known = script.record.given

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nncheck.errors import TargetError
+from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
 from nncheck.lab.micro import data_loss, mean_loss
 from nncheck.lab.objective import Outcome
@@ -157,6 +157,8 @@ def overfit(sandbox: Sandbox) -> OverfitBatch:
         if cut:
             break
         runs.append(_run(sandbox, start, table, kind=kind, rate=rate, limit=limit, end=end))
+    if not runs:
+        raise CannotMeasure("the run's limit of training steps was used up before a batch could be learned by heart")
     cut = cut or (sandbox.meter.train_steps >= end and not runs[-1].fit)
     with sandbox.trial():
         leaves = trainable(sandbox)

@@ -7,7 +7,6 @@ killer: none of these can be answered from within. The watcher never imports tor
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -19,6 +18,7 @@ from typing import Any
 
 from nncheck.errors import UsageError
 from nncheck.process import session
+from nncheck.process.parent import die_with_the_parent
 from nncheck.process.session import Options
 from nncheck.registry import catalogue, order_findings
 from nncheck.report.terminal import Terminal
@@ -29,8 +29,6 @@ GRACE_SECONDS = 20.0
 
 # A second Ctrl-C within this time is the same one: a terminal sends it to both processes.
 SAME_INTERRUPT_SECONDS = 0.5
-
-_PR_SET_PDEATHSIG = 1
 
 
 def run(options: Options) -> int:
@@ -48,7 +46,7 @@ def run(options: Options) -> int:
 
 def _work(options: Options, sender: Connection) -> None:
     """The worker: never returns."""
-    _die_with_the_watcher()
+    die_with_the_parent()
     # OpenMP's threads spin while they wait, each for its own core. With other work on the same two cores a run took 10 to 17 s;
     # with a short spin 8 s, and alone as long as before (4.1 to 4.6 s). Set before torch is loaded; the user's own value stays.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -86,12 +84,6 @@ def _work(options: Options, sender: Connection) -> None:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)  # threads and exit handlers of the user's code may never end
-
-
-def _die_with_the_watcher() -> None:
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _Watch:

@@ -1,0 +1,239 @@
+"""The script itself, going on for real: in a copy of the process, watched, for a few short epochs.
+
+Validation, schedules, what a loop keeps and forgets: these show only in what a script does next. A fork at the first step costs
+nothing, runs beside the checks, and whatever happens in it stays there: what it writes lies in an overlay, what it prints nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+import warnings
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from nncheck.capture.finding import find_model, find_schedulers
+from nncheck.capture.witnesses import KINDS, Course, Witness
+from nncheck.errors import CannotMeasure
+from nncheck.observe.source import words_of
+from nncheck.process.parent import die_with_the_parent
+from nncheck.recipe import Setup
+
+if TYPE_CHECKING:
+    from nncheck.capture.script import Script
+    from nncheck.capture.taps import Tap
+
+T = TypeVar("T")
+
+# An epoch is ended after so many batches, or as many as make four steps; a validation is seen whole up to a length.
+EPOCH_BATCHES, EPOCH_STEPS = 8, 4
+VALIDATION_BATCHES = 50
+# So many epochs show what is done once in each; loops without a loader are followed for as many steps.
+EPOCHS, STEPS = 3, 32
+SECONDS = 30.0
+
+
+class Onward:
+    """A script that goes on in a copy of this process; `answer` waits for what its witnesses saw."""
+
+    def __init__(self, pid: int, reader: int) -> None:
+        self._pid, self._reader = pid, reader
+        self._deadline = time.monotonic() + SECONDS
+        self._answers: dict[str, Any] | None = None
+        self._why = ""
+
+    def answer(self, kind: type[T]) -> T:
+        """The evidence of one witness. Raises CannotMeasure if there is none, with the reason."""
+        if self._answers is None:
+            self._answers = self._read()
+        found = self._answers.get(kind.__name__)
+        if found is None:
+            raise CannotMeasure(self._why or "the script ended before this could be seen")
+        assert isinstance(found, kind)
+        return found
+
+    def close(self) -> None:
+        """The copy is no longer needed."""
+        if self._answers is None:
+            self._answers = {}
+            self._end()
+
+    def _read(self) -> dict[str, Any]:
+        chunks = []
+        while True:
+            ready, _, _ = select.select([self._reader], [], [], max(0.0, self._deadline - time.monotonic()))
+            if not ready:
+                self._why = f"the script's loop did not get far in {SECONDS:g} s"
+                break
+            chunk = os.read(self._reader, 1 << 16)
+            if not chunk:
+                break
+            chunks.append(chunk)
+        self._end()
+        if not chunks:
+            self._why = self._why or "the script ended its process soon after its first step"
+            return {}
+        told: dict[str, Any] = pickle.loads(b"".join(chunks))
+        return told
+
+    def _end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.close(self._reader)
+
+
+def go_on(script: Script) -> Onward | None:
+    """Let a copy of the process go on with the script; None where a process cannot be copied. The copy returns from here as well,
+    with `script.mode` "onward": it is to return into the script."""
+    if not hasattr(os, "fork") or torch.cuda.is_initialized():
+        return None
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python warns of threads, of which the copy uses none
+        pid = os.fork()
+    if pid:
+        os.close(writer)
+        return Onward(pid, reader)
+    os.close(reader)
+    _become_quiet()
+    script.mode = "onward"
+    script.watcher = Watcher(script, writer)
+    return None
+
+
+def witnessed(setup: Setup, kind: type[T]) -> T:
+    """What a witness saw of the script that a set-up was found in. Raises CannotMeasure if there is none, with the reason."""
+    onward: Onward | None = getattr(setup.train_step, "onward", None)
+    if onward is None:
+        raise CannotMeasure(
+            getattr(setup.train_step, "alone", "") or "the target is not a script whose own loop could be watched"
+        )
+    return onward.answer(kind)
+
+
+def _become_quiet() -> None:
+    die_with_the_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(int(SECONDS) + 5)
+    silent = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(silent, descriptor)
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for as long as the copy lives
+    torch.set_num_threads(1)  # a pool of threads does not survive a fork
+
+
+class Watcher:
+    """In the copy: tells the witnesses what the script does, keeps its epochs short, and ends the process when enough is seen."""
+
+    def __init__(self, script: Script, writer: int) -> None:
+        self._writer = writer
+        record = script.record
+        model, _ = find_model(record, record.optimizer)  # type: ignore[arg-type]  # there is one at a step
+        loader = next(iter(record.loaders.values()), None)
+        self.course = Course(
+            model=model if model is not None else nn.Module(),
+            optimizer=record.optimizer,
+            loader=loader,
+            schedulers=find_schedulers(record.optimizer),  # type: ignore[arg-type]
+            roots=list(record.roots),
+        )
+        self._long = max(EPOCH_BATCHES, EPOCH_STEPS * max(1, record.micro))
+        self._given: dict[int, int] = {}
+        self._end = time.monotonic() + SECONDS
+        self._witnesses: list[Witness] = [kind(self.course) for kind in KINDS]
+        # Frames of the first iteration would keep its tensors alive.
+        record.step = record.backward = ()
+        record.asked = record.called = None
+        record.given.clear()
+        self._each("begin")
+
+    def begun(self, loader: Any) -> None:
+        """A loader's iterator is made."""
+        if loader is self.course.loader:
+            self.course.epochs += 1
+            if self.course.epochs > EPOCHS:
+                self.finish()
+        self._each("loader_begun", loader)
+
+    def next(self, tap: Tap, iterator: Any) -> Any:
+        """The next batch of a loader, or StopIteration before its time."""
+        self._look()
+        loader, count = tap.loader, self._given.get(id(tap), 0)
+        most = self._long if loader is self.course.loader else VALIDATION_BATCHES
+        if count >= most:
+            self.course.cut.add(id(loader))
+            self._given.pop(id(tap), None)
+            self._each("loader_over", loader)
+            raise StopIteration
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            self._given.pop(id(tap), None)
+            self._each("loader_over", loader)
+            raise
+        self._given[id(tap)] = count + 1
+        self._each("batch", loader, batch)
+        return batch
+
+    def entering(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """The script calls a module itself."""
+        self.course.training = torch.is_grad_enabled()
+        self._each("call", module, args, kwargs)
+
+    def leaving(self, module: nn.Module, output: Any) -> None:
+        """That call has returned."""
+        self._each("returned", module, output)
+
+    def lossy(self, loss: Tensor) -> None:
+        """`backward` is about to be called."""
+        self.course.backwards += 1
+        self._each("backward", loss)
+
+    def stepping(self, optimizer: Any) -> None:
+        """An optimizer is about to step."""
+        self._look()
+        if optimizer is self.course.optimizer or type(optimizer) is type(self.course.optimizer):
+            self.course.steps += 1
+            if self.course.steps > STEPS and (self.course.loader is None or self.course.epochs > 1):
+                self.finish()
+        self._each("step", optimizer)
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimizer has stepped."""
+        self._each("stepped", optimizer)
+
+    def finish(self) -> NoReturn:
+        """Enough is seen, or the script is over: send the evidence and end the copy."""
+        told: dict[str, Any] = {}
+        for witness in self._witnesses:
+            try:
+                evidence = witness.evidence()
+                pickle.dumps(evidence)
+            except Exception as error:  # noqa: BLE001  # one that fails leaves the others theirs
+                print(type(witness).__name__, words_of(error), file=sys.stderr)
+                continue
+            told[type(evidence).__name__] = evidence
+        answer = pickle.dumps(told)
+        while answer:
+            answer = answer[os.write(self._writer, answer) :]
+        os._exit(0)
+
+    def _look(self) -> None:
+        if time.monotonic() > self._end - 1:
+            self.finish()
+
+    def _each(self, event: str, *values: Any) -> None:
+        for witness in list(self._witnesses):
+            try:
+                getattr(witness, event)(*values)
+            except Exception:  # noqa: BLE001  # a measurement that fails is not made; the script goes on
+                self._witnesses.remove(witness)

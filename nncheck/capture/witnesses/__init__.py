@@ -1,0 +1,10 @@
+"""What is seen of a script that goes on after its first step: one file a measurement, each a `Witness`."""
+
+from __future__ import annotations
+
+from nncheck.capture.witnesses.witness import Course, Witness
+
+KINDS: tuple[type[Witness], ...] = ()
+"""Every witness, made anew for each script."""
+
+__all__ = ["KINDS", "Course", "Witness"]

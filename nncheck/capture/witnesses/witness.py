@@ -1,0 +1,70 @@
+"""How a measurement is told what a script does, and what it may know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass(kw_only=True)
+class Course:
+    """The parts of a script that goes on, and how far it has come. Counted from its first optimizer step, which is number 1.
+
+    model: what the first optimizer trains. loader: what gave the first batch, or None. roots: modules that the script called itself
+    before its first step. training: whether the last call of a model had gradients. steps, backwards: so far. epochs: how often
+    `loader` was begun, the one under way at the first step included. cut: loaders whose epoch was ended early, by id.
+    """
+
+    model: nn.Module
+    optimizer: Any
+    loader: Any
+    schedulers: list[Any]
+    roots: list[nn.Module]
+    training: bool = True
+    steps: int = 0
+    backwards: int = 0
+    epochs: int = 1
+    cut: set[int] = field(default_factory=set)
+
+
+class Witness:
+    """One measurement: told of events as they happen, on the script's side, it keeps what it needs and no tensor's memory.
+
+    Every method but `evidence` may be left out.
+    """
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+
+    def begin(self) -> None:
+        """The script is about to take its first step; patches of one's own are put in here (the process is a copy)."""
+
+    def loader_begun(self, loader: Any) -> None:
+        """Somebody iterates over a DataLoader."""
+
+    def batch(self, loader: Any, batch: Any) -> None:
+        """A loader gives a batch."""
+
+    def loader_over(self, loader: Any) -> None:
+        """A loader has come to its end, or has been ended early (`course.cut`)."""
+
+    def call(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """The script calls a module itself; `course.training` says whether gradients are on."""
+
+    def returned(self, module: nn.Module, output: Any) -> None:
+        """That call has returned `output`."""
+
+    def backward(self, loss: Tensor) -> None:
+        """`backward` is about to be called on a loss."""
+
+    def step(self, optimizer: Any) -> None:
+        """An optimizer is about to step."""
+
+    def stepped(self, optimizer: Any) -> None:
+        """An optimizer has stepped."""
+
+    def evidence(self) -> Any:
+        """What was seen: a frozen dataclass of plain values and places, which can be pickled."""
+        raise NotImplementedError
