@@ -8,7 +8,7 @@ import io
 import multiprocessing.process
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,11 +19,12 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.data import DataLoader
 
 from nncheck.capture.calls import target_of
+from nncheck.capture.record import frames_within
 from nncheck.capture.taps import Tap
 from nncheck.lab.interception import Patches, kinds_of
 from nncheck.lab.workers import in_process
 from nncheck.losses.call import KINDS
-from nncheck.observe.source import calling_place
+from nncheck.observe.source import calling_place, is_users
 
 if TYPE_CHECKING:
     from nncheck.capture.script import Script
@@ -84,22 +85,40 @@ def _stepping(script: Script, optimizer: Any, arguments: Any, options: Any) -> N
 
 
 def _loaders(script: Script, patches: Patches) -> None:
-    """Every class of loaders with an `__iter__` of its own (accelerate's fetch one batch ahead: theirs is the one that counts)."""
-    begun = DataLoader.__iter__
+    """Every class of loaders with an `__iter__` of its own (accelerate's fetch one batch ahead: theirs is the one that counts).
+
+    Most are not there yet: a library's is seen when it makes the DataLoader that it stands for.
+    """
+    begun, made = DataLoader.__iter__, DataLoader.__init__
+    known: set[type] = set()
 
     def wrapped(iterate: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Any]:
         def __iter__(loader: Any) -> Any:
-            if script.mode not in ("record", "replay", "onward") or script.iterating:
+            if script.mode not in ("record", "replay", "onward"):
                 return iterate(loader)
+            if script.iterating:
+                return begun(in_process(loader)) if iterate is begun else iterate(loader)
             if script.mode == "onward":
                 script.watcher.begun(loader)
             return Tap(script, loader, _own_iterator(script, loader, iterate, begun))
 
         return __iter__
 
-    for kind in kinds_of(DataLoader):
-        if "__iter__" in vars(kind):
-            patches.put(kind, "__iter__", wrapped(vars(kind)["__iter__"]))
+    def tap(kinds: Iterable[type]) -> None:
+        for kind in kinds:
+            if "__iter__" in vars(kind) and kind not in known:
+                known.add(kind)
+                patches.put(kind, "__iter__", wrapped(vars(kind)["__iter__"]))
+
+    def begin(self: Any, *args: Any, **kwargs: Any) -> None:
+        frame = next(frames_within(None))
+        owner = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else None
+        if issubclass(type(owner), DataLoader) or not is_users(frame.f_code.co_filename):
+            tap(type(owner).__mro__)
+        made(self, *args, **kwargs)
+
+    tap(kinds_of(DataLoader))
+    patches.put(DataLoader, "__init__", begin)
 
 
 def _own_iterator(script: Script, loader: Any, iterate: Any, begun: Any) -> Iterator[Any]:

@@ -31,9 +31,11 @@ class Tap:
 
     def __next__(self) -> Any:
         script = self._script
+        if script.iterating:
+            return next(self._iterator)
         if script.mode == "record":
             begun = script.asked(self.loader)
-            batch = next(self._iterator)
+            batch = self._own()
             script.given(self.loader, batch, begun)
             return batch
         if script.mode == "onward":
@@ -50,4 +52,13 @@ class Tap:
         self._given += 1
         if self._given > OTHER_BATCHES:
             raise StopIteration
-        return next(self._iterator)
+        return self._own()
+
+    def _own(self) -> Any:
+        """What the loader itself gives next: a loader that it takes from is its own affair."""
+        script = self._script
+        script.iterating = True
+        try:
+            return next(self._iterator)
+        finally:
+            script.iterating = False
