@@ -53,7 +53,8 @@ class Calls:
         """One iteration, on `batch` or, if it is None, on whatever the loop brings; `random`: as it is to be at the first call."""
         self.taken = Taken(batch)
         self._depth, self._random = 0, random
-        hooks = [m.register_forward_pre_hook(self._entered, with_kwargs=True) for m in self._models]
+        # First of all: what a probe changes at the model's door is changed after the batch was put in.
+        hooks = [m.register_forward_pre_hook(self._entered, prepend=True, with_kwargs=True) for m in self._models]
         hooks += [m.register_forward_hook(self._left, always_call=True) for m in self._models]
         try:
             with _Losses(self):
