@@ -740,3 +740,105 @@ script(
     style="a table read with csv, target scaled, train and evaluate return dicts of metrics, logging",
     beside=("flats.csv",),
 )
+
+script(
+    "packed_lstm",
+    fault(
+        "labels-left-behind",
+        "input-baseline",
+        "simple-baseline",
+        "generalization",
+        old="""    batch = sorted(batch, key=lambda pair: len(pair[0]), reverse=True)
+    sequences = [sequence for sequence, _ in batch]
+""",
+        new="""    sequences = sorted((sequence for sequence, _ in batch), key=len, reverse=True)
+""",
+        row="D12",
+    ),
+    fault(
+        "padding-read",
+        "input-dependency",
+        old="    lengths = torch.tensor([len(sequence) for sequence in sequences])\n",
+        new="    lengths = torch.tensor([len(sequences[0]) for sequence in sequences])\n",
+        row="T12",
+    ),
+    fault(
+        "answers-over-the-wrong-axis",
+        "metric-definition",
+        old="            predicted += logits.argmax(dim=1).tolist()\n",
+        new="            predicted += logits.argmax(dim=0).tolist()\n",
+        row="L16",
+    ),
+    fault(
+        "optimizer-anew-each-batch",
+        "optimizer-replaced",
+        old="        optimizer.zero_grad()\n",
+        new="        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)\n        optimizer.zero_grad()\n",
+        row="O15",
+    ),
+    fault(
+        "evaluate-steps",
+        "validation-data",
+        old="        valid_loss, valid_acc, valid_f1 = evaluate(model, valid_loader, criterion)\n",
+        new="        valid_loss, valid_acc, valid_f1 = train_one_epoch(model, valid_loader, criterion, optimizer, args.clip)\n",
+        row="O25",
+    ),
+    style="collate_fn that sorts and pads, packed sequences, F1 by hand, a train and an evaluate function",
+)
+
+script(
+    "word_rnn",
+    fault(
+        "target-is-input",
+        "time-leakage",
+        old="    target = source[i + 1:i + 1 + seq_len].view(-1)\n",
+        new="    target = source[i:i + seq_len].reshape(-1)\n",
+        row="T04",
+    ),
+    fault(
+        "loss-kept-alive",
+        "graph-retention",
+        old="        total_loss += loss.item()\n        if batch",
+        new="        total_loss += loss\n        if batch",
+        row="L32",
+    ),
+    fault(
+        "clip-before-backward",
+        "gradient-clipping",
+        old="""        loss.backward()
+
+        # `clip_grad_norm` helps prevent the exploding gradient problem in RNNs / LSTMs.
+        torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
+        optimizer.step()
+""",
+        new="""        # `clip_grad_norm` helps prevent the exploding gradient problem in RNNs / LSTMs.
+        torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
+        loss.backward()
+        optimizer.step()
+""",
+        row="G20",
+    ),
+    fault(
+        "no-zero-grad",
+        "zero-grad",
+        old="        hidden = repackage_hidden(hidden)\n        optimizer.zero_grad()\n",
+        new="        hidden = repackage_hidden(hidden)\n",
+        row="O01",
+    ),
+    fault(
+        "validates-on-train",
+        "validation-data",
+        "train-val-leakage",
+        old="val_data = batchify(corpus.valid, eval_batch_size)\n",
+        new="val_data = batchify(corpus.train, eval_batch_size)\n",
+        row="D21",
+    ),
+    fault(
+        "never-back-to-train",
+        "train-eval-mode",
+        old="    model.train()\n    total_loss = 0.\n",
+        new="    total_loss = 0.\n",
+        row="E02",
+    ),
+    style="no DataLoader: batchify and get_batch, hidden state carried from batch to batch, perplexity",
+)
