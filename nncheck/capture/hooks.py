@@ -8,7 +8,7 @@ import io
 import multiprocessing.process
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -104,20 +104,21 @@ def _loaders(script: Script, patches: Patches) -> None:
 
         return __iter__
 
-    def tap(kinds: Iterable[type]) -> None:
-        for kind in kinds:
-            if "__iter__" in vars(kind) and kind not in known:
-                known.add(kind)
-                patches.put(kind, "__iter__", wrapped(vars(kind)["__iter__"]))
+    def tap(kind: type) -> None:
+        owner = next((k for k in kind.__mro__ if "__iter__" in vars(k)), None)
+        if owner is not None and owner not in known and owner.__module__ != "builtins":
+            known.add(owner)
+            patches.put(owner, "__iter__", wrapped(vars(owner)["__iter__"]))
 
     def begin(self: Any, *args: Any, **kwargs: Any) -> None:
         frame = next(frames_within(None))
         owner = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else None
         if issubclass(type(owner), DataLoader) or not is_users(frame.f_code.co_filename):
-            tap(type(owner).__mro__)
+            tap(type(owner))
         made(self, *args, **kwargs)
 
-    tap(kinds_of(DataLoader))
+    for kind in kinds_of(DataLoader):
+        tap(kind)
     patches.put(DataLoader, "__init__", begin)
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 # A loader that only the replayed part of an iteration asks (a validation every so often) is short: its results do not matter.
 OTHER_BATCHES = 2
 
+_NEVER = object()
+
 
 class Tap:
     """The iterator of one of the script's loaders. When its loop is replayed, it gives what it is handed."""
@@ -39,7 +41,7 @@ class Tap:
             script.given(self.loader, batch, begun)
             return batch
         if script.mode == "onward":
-            return script.watcher.next(self, self._iterator)
+            return script.watcher.next(self, iter(self._own, _NEVER))
         if script.mode != "replay":
             return next(self._iterator)
         known = script.record.given
