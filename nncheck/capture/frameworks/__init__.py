@@ -1,0 +1,58 @@
+"""Training loops that a library runs for the script: they are asked through the library's own objects.
+
+A library's loop does much beside training: it logs, draws bars and writes checkpoints, in code that is not the user's. So its own
+training step is called, with its loggers and callbacks put aside. A library is only looked at if the script imported it.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from nncheck.capture.frameworks.library import Library
+
+if TYPE_CHECKING:
+    from nncheck.capture.script import Script
+
+
+def library_at_work(script: Script) -> Library | None:
+    """The library whose trainer runs the loop that the script stands in; None if the loop is written out."""
+    for stood in script.record.step:
+        owner = stood.names.get("self")
+        for name, package in ((base.__name__, base.__module__.partition(".")[0]) for base in type(owner).__mro__):
+            if name == "Trainer" and package in ("lightning", "pytorch_lightning"):
+                from nncheck.capture.frameworks.lightning import lightning_at_work
+
+                return lightning_at_work(script, owner)
+            if name == "Trainer" and package == "transformers":
+                from nncheck.capture.frameworks.huggingface import huggingface_at_work
+
+                return huggingface_at_work(script, owner)
+    return None
+
+
+def accelerate_state(script: Script) -> list[Any]:
+    """How far each of the script's Accelerators has counted: a loop that accumulates goes by it."""
+    module = sys.modules.get("accelerate")
+    if not isinstance(module, ModuleType):
+        return []
+    held = [
+        value for stood in script.record.step for value in stood.names.values() if type(value).__name__ == "Accelerator"
+    ]
+    held += [
+        s.frame.f_globals[n]
+        for s in script.record.step
+        for n in s.frame.f_globals
+        if type(s.frame.f_globals[n]).__name__ == "Accelerator"
+    ]
+    found = {id(a): a for a in held}
+    return [part for a in found.values() for part in (vars(a), vars(a.gradient_state))]
+
+
+def plain_loader(loader: Any) -> Any:
+    """The user's DataLoader inside one that only moves and prefetches its batches."""
+    return getattr(loader, "base_dataloader", loader)
+
+
+__all__ = ["Library", "accelerate_state", "library_at_work", "plain_loader"]

@@ -1,0 +1,115 @@
+"""The `Trainer` of transformers: its `training_step` on one batch at a time, then what its loop does at a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from nncheck.capture.frameworks.library import Kept, Library
+from nncheck.lab.interception import Patches
+
+if TYPE_CHECKING:
+    from nncheck.capture.script import Script
+
+
+class TrainerLoop:
+    """`Trainer.train`, one batch an iteration; so many of them make a step as the trainer accumulates."""
+
+    def __init__(self, script: Script, trainer: Any, epoch: dict[str, Any]) -> None:
+        self.where = "the Trainer's own step"
+        self._script, self._trainer = script, trainer
+        self._model = epoch["model"]
+        self._first, self._items = list(epoch["batch_samples"]), epoch["num_items_in_batch"]
+        accelerator = trainer.accelerator
+        self._kept = Kept([trainer, trainer.state, trainer.control, accelerator, accelerator.gradient_state])
+
+    def begin(self) -> Iterator[None]:
+        """The first step on; there is no end to it."""
+        self.reset()
+        return self._again() if self._script.random else self._run()
+
+    def reset(self) -> None:
+        """What the trainer counts as it was when the script stopped."""
+        self._kept.put_back()
+
+    def _again(self) -> Iterator[None]:
+        """The first step as it was, on all of its batches."""
+        trainer = self._trainer
+        for state in self._script.random.values():
+            state.restore()
+        with _quiet(trainer):
+            for batch in self._first:
+                trainer.training_step(self._model, batch, self._items)
+        yield
+
+    def _run(self) -> Iterator[None]:
+        trainer = self._trainer
+        every, index = trainer.args.gradient_accumulation_steps, 0
+        while True:
+            index += 1
+            steps = index % every == 0
+            handed = self._script.handed
+            batch = self._first[-1] if handed is None else handed
+            with _quiet(trainer):
+                # Each batch counts as much as the others: the trainer divides by the items of all that it accumulates.
+                _, items = trainer.get_batch_samples(iter([batch]), 1, trainer.args.device)
+                trainer.current_gradient_accumulation_steps = every
+                trainer.accelerator.gradient_state._set_sync_gradients(steps)
+                with nullcontext() if steps else trainer.accelerator.no_sync(model=self._model):
+                    trainer.training_step(self._model, batch, None if items is None else items * every)
+                if steps:
+                    self._step()
+            yield
+
+    def _step(self) -> None:
+        trainer = self._trainer
+        if trainer.args.max_grad_norm > 0:
+            trainer._clip_grad_norm(self._model)
+        trainer.optimizer.step()
+        if not trainer.accelerator.optimizer_step_was_skipped and not hasattr(trainer.lr_scheduler, "num_bad_epochs"):
+            trainer.lr_scheduler.step()
+        self._model.zero_grad()
+        trainer.state.global_step += 1
+
+
+def huggingface_at_work(script: Script, trainer: Any) -> Library | None:
+    """What the trainer holds; None if it stands outside of its own loop."""
+    wanted = ("model", "batch_samples", "num_items_in_batch", "inputs")
+    epochs = [stood.names for stood in script.record.step if all(name in stood.names for name in wanted)]
+    if not epochs or not hasattr(trainer, "accelerator"):
+        return None
+    loop = TrainerLoop(script, trainer, epochs[0])
+    schedule = trainer.lr_scheduler
+    inner = getattr(schedule, "scheduler", schedule)  # accelerate's stands around it
+    return Library(
+        name="the Trainer",
+        loop=loop,
+        batches=[epochs[0]["inputs"]],
+        state=[trainer.model, trainer.optimizer, schedule],
+        train_loader=None,
+        val_loader=_validation(trainer),
+        epochs=None if trainer.args.max_steps > 0 else math.ceil(trainer.args.num_train_epochs),
+        intervals={id(inner): "epoch" if hasattr(inner, "num_bad_epochs") else "step"},
+        folders=[trainer.args.output_dir],
+    )
+
+
+def _validation(trainer: Any) -> Any:
+    """The loader that it evaluates on, of several the first."""
+    data = trainer.eval_dataset
+    if data is None:
+        return None
+    return trainer.get_eval_dataloader(next(iter(data)) if isinstance(data, dict) else None)
+
+
+@contextmanager
+def _quiet(trainer: Any) -> Iterator[None]:
+    """What a loss of the user's logs goes nowhere."""
+    patches = Patches()
+    patches.put(trainer, "log", lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        patches.take_back()

@@ -1,0 +1,54 @@
+"""What a library at work tells of the training it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class Iterations(Protocol):
+    """A loop that can be begun again."""
+
+    @property
+    def where(self) -> str:
+        """What it is and where it stands, for people."""
+
+    def begin(self) -> Iterator[None]:
+        """The loop from its beginning; each `next` runs one iteration, on the batch that the script is handed."""
+
+    def reset(self) -> None:
+        """Everything the loop counts as it was when the script stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Library:
+    """A library's loop, and the parts of the set-up that its trainer holds.
+
+    name: of the library. batches: what the first batch may have been, the likeliest first. state: what a step may change besides
+    model and optimizer. train_loader: None if it is the one that gave the batch. epochs: None if the run is counted otherwise.
+    intervals: how often each schedule is stepped, by its id; one that is in none of the two is not there. folders: of this run.
+    """
+
+    name: str
+    loop: Iterations
+    batches: list[Any]
+    state: list[Any]
+    train_loader: Iterable[Any] | None
+    val_loader: Iterable[Any] | None
+    epochs: int | None
+    intervals: Mapping[int, str]
+    folders: list[str] = field(default_factory=list)
+
+
+class Kept:
+    """The attributes of objects as they are now, shallowly: counters, and what hangs on them."""
+
+    def __init__(self, held: Iterable[Any]) -> None:
+        self._held = [(vars(value), dict(vars(value))) for value in held]
+
+    def put_back(self) -> None:
+        """Every attribute as it was."""
+        for attributes, saved in self._held:
+            attributes.clear()
+            attributes.update(saved)
