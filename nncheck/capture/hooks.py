@@ -89,7 +89,8 @@ def _loaders(script: Script, patches: Patches) -> None:
 
     Most are not there yet: a library's is seen when it makes the DataLoader that it stands for.
     """
-    begun, made = DataLoader.__iter__, DataLoader.__init__
+    begun: Any = DataLoader.__iter__
+    made = DataLoader.__init__
     known: set[type] = set()
 
     def wrapped(iterate: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Any]:

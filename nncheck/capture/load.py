@@ -14,6 +14,7 @@ from torch import nn
 
 from nncheck.capture.calls import Calls
 from nncheck.capture.finding import find_epochs, find_model, find_schedulers, find_state, find_validation
+from nncheck.capture.frameworks import accelerate_state, plain_loader
 from nncheck.capture.hooks import patched
 from nncheck.capture.loops import common_loop
 from nncheck.capture.record import Begun
@@ -101,7 +102,8 @@ def _found(script: Script) -> Iterator[Found]:
             parameter.grad = None
     model.zero_grad(set_to_none=True)
     record.put_back()
-    state = find_state(record)
+    library = script.library
+    state = [*find_state(record), *accelerate_state(script), *(() if library is None else library.state)]
     replay, said = _replay(script, model, optimizer, state)
     begun = Snapshot([*state, model, optimizer])
     many = min(max(1, record.micro), MOST_ACCUMULATED)
@@ -119,7 +121,7 @@ def _found(script: Script) -> Iterator[Found]:
     )
     before = 0
     judged: set[int] = set()
-    for stepped, until in steps:
+    for stepped, until in _unwrapped(steps, optimizer):
         if id(stepped) in judged or until <= before:
             continue
         judged.add(id(stepped))
@@ -129,30 +131,28 @@ def _found(script: Script) -> Iterator[Found]:
         before = until
 
 
+def _unwrapped(steps: list[tuple[Any, int]], optimizer: Any) -> Iterator[tuple[Any, int]]:
+    """Each optimizer that stepped; a library's that only stands for the first to step is that one."""
+    for stepped, until in steps:
+        yield (optimizer if stepped.param_groups is optimizer.param_groups else stepped), until
+
+
 def _replay(script: Script, model: nn.Module, optimizer: Any, state: list[Any]) -> tuple[Replay, list[str]]:
     """The loop that reproduces the loss the script saw, and what is to be said of it."""
     record = script.record
     tried: list[str] = []
-    for begun, calls in _beginnings(script, model):
-        inner = common_loop(begun.stack, record.backward)
-        outer = common_loop(begun.stack, record.backward, record.step)
-        if inner is None or outer is None:
-            continue
-        source = None if calls is not None else next(iter(record.loaders.values()))
-        script.source = source
-        replay = Replay(script, inner, outer, calls=calls, state=state)
-        batch = begun.taken.batch() if source is None else record.given[id(source)]
+    for begun, replay, batch in _ways(script, model, state):
         again, failure = _again(replay, record, begun, model, optimizer, batch, Snapshot([*state, model, optimizer]))
         seen = math.fsum(value for value, _ in record.losses[: record.own_losses()])
-        where = f"{shown(inner.file)}:{inner.line}-{inner.last_line}"
+        where = replay.inner.where
         if again == seen or (math.isnan(again) and math.isnan(seen)):
             return replay, [
-                f"its own loop ({where}) is the training step: it gives the first loss again to the last bit, {seen:.6g}"
+                f"{where} is the training step: it gives the first loss again to the last bit, {seen:.6g}"
             ]
         if abs(again - seen) <= SAME_LOSS * abs(seen):
-            return replay, [f"its own loop ({where}) is the training step: it gives the first loss again, {seen:.6g}"]
+            return replay, [f"{where} is the training step: it gives the first loss again, {seen:.6g}"]
         tried.append(
-            f"the loop at {where} {failure or f'gives {again:.6g}'} on the first batch; the script had {seen:.6g}"
+            f"{where} {failure or f'gives {again:.6g}'} on the first batch; the script had {seen:.6g}"
         )
     raise TargetError(
         f"{shown(str(script.path))}: its training loop could not be asked again"
@@ -161,6 +161,24 @@ def _replay(script: Script, model: nn.Module, optimizer: Any, state: list[Any]) 
         detail="; ".join(tried),
         help=f"nncheck init {shown(str(script.path))} writes down what was found; put the loss into its training_step",
     )
+
+
+def _ways(script: Script, model: nn.Module, state: list[Any]) -> Iterator[tuple[Begun, Replay, Any]]:
+    """The ways in which the loop may be asked: where its iteration begins, the loop, and its first batch."""
+    record, library = script.record, script.library
+    begun = record.asked or record.called
+    if library is not None and begun is not None:
+        for batch in library.batches:
+            yield begun, Replay(script, library.loop, library.loop, calls=None, state=state), batch
+    for begun, calls in _beginnings(script, model):
+        inner = common_loop(begun.stack, record.backward)
+        outer = common_loop(begun.stack, record.backward, record.step)
+        if inner is None or outer is None:
+            continue
+        source = None if calls is not None else next(iter(record.loaders.values()))
+        script.source = source
+        batch = begun.taken.batch() if source is None else record.given[id(source)]
+        yield begun, Replay(script, inner, outer, calls=calls, state=state), batch
 
 
 def _beginnings(script: Script, model: nn.Module) -> Iterator[tuple[Begun, Calls | None]]:
@@ -214,16 +232,26 @@ def _recipe(
     schedulers = find_schedulers(optimizer)
     scheduler = schedulers[0] if len(schedulers) == 1 else None
     val_loader, val_name = find_validation(record, loader)
+    epochs = find_epochs(record)
+    library = script.library if script.library is not None and replay.inner is script.library.loop else None
+    if library is not None:
+        loader, val_loader, val_name = library.train_loader or loader, library.val_loader, ""
+        epochs = library.epochs
     if record.written:
         written = ", ".join(shown(file) for file in list(dict.fromkeys(record.written))[:5])
         notes.append(f"it wrote before its first step: {written}")
     first = optimizer is record.optimizer
     alone = "" if first else f"the script's loop is judged with {type(record.optimizer).__name__}, which steps first"
+    if library is not None:
+        alone = f"the loop is that of {library.name}, not the script's"
     per_batch = seen is not None and any(schedule is scheduler for schedule in seen.schedules)
+    interval = None if scheduler is None or seen is None else ("step" if per_batch else "epoch")
+    if library is not None and interval is not None:
+        interval = library.intervals.get(id(scheduler))
     recipe = Recipe(
-        model=model, train_loader=loader, val_loader=val_loader, optimizer=optimizer, scheduler=scheduler,
-        scheduler_interval=None if scheduler is None or seen is None else ("step" if per_batch else "epoch"),
-        training_step=LossOfLoop(replay, optimizer, losses), epochs=find_epochs(record),
+        model=model, train_loader=plain_loader(loader), val_loader=plain_loader(val_loader),
+        optimizer=optimizer, scheduler=scheduler,
+        scheduler_interval=interval, training_step=LossOfLoop(replay, optimizer, losses), epochs=epochs,
         train_step=StepOfLoop(replay, script.onward if first else None, alone),
     )  # fmt: skip
     origins: dict[str, Place] = {}

@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any
 
 from nncheck.capture.record import Stood
+from nncheck.observe.source import shown
 
 _ONCE = "_nncheck_once"
 Loop = ast.For | ast.While
@@ -54,6 +55,11 @@ class SourceLoop:
         self.body = loop.body
         self._function, self._parameters, self._cells = _compiled(stood, owner, loop)
         self._module_level = stood.frame.f_locals is stood.frame.f_globals
+
+    @property
+    def where(self) -> str:
+        """What it is and where it stands, for people."""
+        return f"its own loop ({shown(self.file)}:{self.line}-{self.last_line})"
 
     def begin(self) -> Iterator[None]:
         """The loop from the variables it had; each `next` runs one iteration. Raises whatever the user's lines raise."""

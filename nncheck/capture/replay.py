@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from nncheck.capture.calls import Calls
-from nncheck.capture.loops import SourceLoop
+from nncheck.capture.frameworks.library import Iterations
 from nncheck.capture.record import CALL
 from nncheck.capture.script import Script
 from nncheck.errors import TargetError
@@ -29,7 +29,7 @@ class Replay:
     """
 
     def __init__(
-        self, script: Script, inner: SourceLoop, outer: SourceLoop, *, calls: Calls | None, state: list[Any]
+        self, script: Script, inner: Iterations, outer: Iterations, *, calls: Calls | None, state: list[Any]
     ) -> None:
         self._script, self.calls = script, calls
         self.inner, self.outer = inner, outer

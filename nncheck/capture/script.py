@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nncheck.capture.frameworks import Library, library_at_work
 from nncheck.capture.onward import Onward, go_on
 from nncheck.capture.overlay import Overlay
 from nncheck.capture.record import CALL, Begun, Record, standing
@@ -46,6 +47,8 @@ class Script:
         self.calls: Any = None
         self.onward: Onward | None = None
         """The copy of the process in which the script goes on for real."""
+        self.library: Library | None = None
+        """The library that runs the loop, if the script does not."""
         self.watcher: Any = None
         """In that copy: told of everything."""
         self.iterating = False
@@ -87,7 +90,8 @@ class Script:
     def _stop(self) -> None:
         """The first step is reached: nncheck's work is done here, with all that the script has around it, then it ends."""
         self.reached = True
-        self.onward = go_on(self)
+        self.library = library_at_work(self)
+        self.onward = go_on(self) if self.library is None else None
         if self.mode == "onward":
             return
         self.mode = "off"
