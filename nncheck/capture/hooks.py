@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
-import io
 import multiprocessing.process
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +16,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.data import DataLoader
 
 from nncheck.capture.calls import target_of
+from nncheck.capture.files import watch_files
+from nncheck.capture.frameworks.tidy import tidy
 from nncheck.capture.record import frames_within
 from nncheck.capture.taps import Tap
 from nncheck.lab.interception import Patches, kinds_of
@@ -56,7 +55,7 @@ def patched(script: Script, *, cpu: bool) -> Iterator[None]:
         _loaders(script, patches)
         _backward(script, patches)
         _places(script, patches)
-        _files(script, patches)
+        watch_files(script, patches)
         _processes(script, patches)
         _calls(script, patches)
         _losses(script, patches)
@@ -74,6 +73,7 @@ def patched(script: Script, *, cpu: bool) -> Iterator[None]:
             hook.remove()
         script.no_more_losses()
         patches.take_back()
+        tidy(script)
         script.overlay.close()
         os.environ.clear()
         os.environ.update(environment)
@@ -223,73 +223,6 @@ def _processes(script: Script, patches: Patches) -> None:
         start(process)
 
     patches.put(multiprocessing.process.BaseProcess, "start", begin)
-
-
-def _files(script: Script, patches: Patches) -> None:
-    """Files opened for writing are noted; once the first step is reached, they are written into the overlay."""
-    overlay = script.overlay
-
-    def laid() -> bool:
-        return script.mode in ("replay", "onward", "ending") and not overlay.busy
-
-    def note(file: Any) -> None:
-        if script.mode == "record" and isinstance(file, (str, os.PathLike)):
-            name = os.fsdecode(os.fspath(file))
-            if not name.startswith(("/dev/", "/proc/")):
-                script.record.written.append(os.path.abspath(name))
-
-    def opener(real: Callable[..., Any]) -> Callable[..., Any]:
-        def open(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-            writes = bool(set(mode) & set("wax+"))
-            if laid():
-                keep = not set(mode) & set("wx")
-                file = overlay.writing(file, keep=keep) if writes else overlay.reading(file)
-            elif writes:
-                note(file)
-            return real(file, mode, *args, **kwargs)
-
-        return open
-
-    patches.put(builtins, "open", opener(builtins.open))
-    patches.put(io, "open", opener(io.open))
-    save = torch.save
-
-    def saved(value: Any, f: Any, *args: Any, **kwargs: Any) -> None:
-        if laid():
-            f = overlay.writing(f)
-        else:
-            note(f)
-        save(value, f, *args, **kwargs)
-
-    def reading(name: str) -> None:
-        real = getattr(os, name)
-        patches.put(os, name, lambda path=".", *a, **k: real(overlay.reading(path) if laid() else path, *a, **k))
-
-    def changing(owner: Any, name: str, instead: Callable[..., Any], *, arguments: int = 1) -> None:
-        real = getattr(owner, name)
-
-        def change(*args: Any, **kwargs: Any) -> Any:
-            return instead(*args[:arguments]) if laid() else real(*args, **kwargs)
-
-        patches.put(owner, name, change)
-
-    def copies(source: Any, target: Any) -> Any:
-        overlay.move(source, target, copy=True)
-        return target
-
-    patches.put(torch, "save", saved)
-    for name in ("stat", "listdir", "scandir", "access"):
-        reading(name)
-    for name in ("mkdir", "makedirs"):
-        changing(os, name, overlay.make_folder)
-    for owner, name in ((os, "remove"), (os, "unlink"), (os, "rmdir"), (shutil, "rmtree")):
-        changing(owner, name, overlay.remove)
-    for owner, name in ((os, "rename"), (os, "replace"), (shutil, "move")):
-        changing(owner, name, overlay.move, arguments=2)
-    for owner, name in (
-        (os, "link"), (os, "symlink"), (shutil, "copy"), (shutil, "copyfile"), (shutil, "copy2"), (shutil, "copytree"),
-    ):  # fmt: skip
-        changing(owner, name, copies, arguments=2)
 
 
 def _no_gpu(script: Script, patches: Patches) -> None:

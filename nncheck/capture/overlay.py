@@ -7,8 +7,10 @@ import functools
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 
 def _busy(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -16,23 +18,60 @@ def _busy(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def quietly(self: Any, *args: Any, **kwargs: Any) -> Any:
-        before, self.busy = self.busy, True
+        before, self._own.busy = self.busy, True
         try:
             return method(self, *args, **kwargs)
         finally:
-            self.busy = before
+            self._own.busy = before
 
     return quietly
 
 
 class Overlay:
-    """Files and folders that the script believes to have written, each with the path under which it really lies."""
+    """Files and folders that the script believes to have written, each with the path under which it really lies.
+
+    threads: those that the script started; they write into the overlay whatever nncheck itself does meanwhile.
+    made: what the script made before its first step, which its own clearing up may really remove.
+    opened: files that it has opened for writing.
+    """
 
     def __init__(self) -> None:
-        self.busy = False
+        self.threads: WeakSet[threading.Thread] = WeakSet()
+        self.made: list[str] = []
+        self.opened: WeakSet[Any] = WeakSet()
+        self._own = threading.local()
         self._folder: str | None = None
         self._really: dict[str, str] = {}
         self._gone: set[str] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether this thread is about the overlay's own business."""
+        return getattr(self._own, "busy", False)
+
+    def beside(self) -> bool:
+        """Whether this is a thread of the script's own."""
+        return threading.current_thread() in self.threads
+
+    def is_made(self, path: Any) -> bool:
+        """Whether the script made a file, or the folder it lies in, before its first step."""
+        name = _name(path)
+        return name is not None and any(name == made or name.startswith(made + os.sep) for made in self.made)
+
+    @_busy
+    def detach(self) -> None:
+        """Files that are open for writing stay as they are now: what is written to them from here on goes to copies."""
+        for file in list(self.opened):
+            with contextlib.suppress(OSError, ValueError):  # closed already, or not a file that can be copied
+                file.flush()
+                descriptor = file.fileno()
+                at = os.lseek(descriptor, 0, os.SEEK_CUR)
+                copy = os.open(os.path.join(self._made(), f"open-{descriptor}"), os.O_RDWR | os.O_CREAT, 0o600)
+                with open(file.name, "rb") as now, open(copy, "wb", closefd=False) as then:
+                    shutil.copyfileobj(now, then)
+                os.lseek(copy, at, os.SEEK_SET)
+                os.dup2(copy, descriptor)
+                os.close(copy)
 
     def close(self) -> None:
         """Remove the scratch folder."""

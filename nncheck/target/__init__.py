@@ -36,8 +36,11 @@ def use_target(
     `capture` forces or forbids the one or the other; None: what the file is written for. Raises TargetError as `load_target`.
     """
     target = parse_target(text)
+    notebook = target.path.suffix == ".ipynb"
+    if notebook and capture is False:
+        raise TargetError(f"{text} is a notebook: its cells are run, and --no-capture forbids that")
     if capture is None:
-        capture = target.name is None and not flags and trains_as_script(read(target.path))
+        capture = notebook or (target.name is None and not flags and trains_as_script(read(target.path)))
     if not capture:
         use((load_target(text, flags),))
         return

@@ -53,12 +53,7 @@ def parse_target(text: str) -> Target:
     except (OSError, ValueError) as error:
         raise TargetError(f"{text!r} is not a path that can be read: {error}") from error
     if is_file:
-        if path.suffix == ".ipynb":
-            raise TargetError(
-                f"{text} is a notebook",
-                help="call nncheck.check(model, train_loader, loss_fn=..., optimizer=...) in it",
-            )
-        if path.suffix not in (".py", ".pyw"):
+        if path.suffix not in (".py", ".pyw", ".ipynb"):
             raise TargetError(f"{text} is not a Python file", help="name a .py file")
         return Target(text=text, path=path.resolve(), module=None, name=name)
     looks_like_a_path = path.suffix in (".py", ".ipynb") or any(s in location for s in (os.sep, "/"))
