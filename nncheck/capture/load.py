@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-import runpy
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from nncheck.capture.calls import Calls
+from nncheck.capture.endings import Containment
 from nncheck.capture.finding import find_epochs, find_model, find_schedulers, find_state, find_validation
 from nncheck.capture.frameworks import accelerate_state, plain_loader
+from nncheck.capture.frameworks.tidy import left_behind
 from nncheck.capture.hooks import patched
 from nncheck.capture.loops import common_loop
 from nncheck.capture.record import Begun
 from nncheck.capture.replay import CallLoader, LossOfLoop, Replay, StepOfLoop
+from nncheck.capture.running import execute, never_stepped
 from nncheck.capture.script import Script
 from nncheck.errors import OutOfTime, TargetError
 from nncheck.lab.snapshot import RandomState, Snapshot
-from nncheck.observe.source import is_users, place_at, shown, user_frames, words_of
+from nncheck.observe.source import is_users, place_at, shown, words_of
 from nncheck.recipe import Recipe
 from nncheck.target.discovery import Found
 from nncheck.target.loading import Target
@@ -43,49 +43,23 @@ def capture(target: Target, arguments: tuple[str, ...], use: Callable[[tuple[Fou
     """
     from nncheck.registry import load
 
-    path = target.path
     load()  # what compares torch's functions must have seen them before they are patched
-    script = Script(path, arguments, lambda script: use(tuple(_found(script))))
-    with patched(script, cpu=cpu):
-        failure = script.run(lambda: _execute(path, arguments))
-    if isinstance(failure, (OutOfTime, KeyboardInterrupt)):
-        raise failure
+
+    def at_step(script: Script) -> None:
+        with contained.paused():
+            use(tuple(_found(script)))
+
+    script = Script(target.path, arguments, at_step)
+    contained = Containment(script)
+    with contained.around(), patched(script, cpu=cpu):
+        try:
+            failure = script.run(lambda: execute(target, arguments))
+        finally:
+            contained.end_threads()
+    if contained.interrupted:
+        raise KeyboardInterrupt
     if not script.reached:
-        raise _never_stepped(script, failure)
-
-
-def _execute(path: Path, arguments: tuple[str, ...]) -> None:
-    sys.argv[:] = [str(path), *arguments]
-    sys.path.insert(0, str(path.parent))
-    runpy.run_path(str(path), run_name="__main__")
-
-
-def _never_stepped(script: Script, failure: BaseException | None) -> TargetError:
-    file, record = shown(str(script.path)), script.record
-    if isinstance(failure, SystemExit) and failure.code not in (None, 0):
-        return TargetError(
-            f"{file} called exit({failure.code!r}) before its first optimizer step",
-            places=user_frames(failure),
-            help=f"give its own arguments after --: nncheck run {file} -- ...",
-        )
-    if failure is not None and not isinstance(failure, SystemExit):
-        return TargetError(
-            f"{file} stopped before its first optimizer step: {type(failure).__name__}: {words_of(failure)}",
-            places=user_frames(failure),
-        )
-    if record.processes:
-        return TargetError(
-            f"{file} takes its steps in child processes that it starts: they are not seen from here",
-            places=tuple(dict.fromkeys(record.processes))[:3],
-            help="name a file that trains in one process, or write the set-up down: nncheck init " + file,
-        )
-    done = "called backward, but stepped no optimizer" if record.losses else "never called backward"
-    places = (place_at("backward", record.backward[0].frame.f_code.co_filename, record.backward[0].line),)
-    return TargetError(
-        f"{file} ran to its end and {done}",
-        places=places if record.losses else (),
-        help="nncheck stops a script at the first step of a torch optimizer; give the arguments that make it train after --",
-    )
+        raise never_stepped(script, failure, contained)
 
 
 def _found(script: Script) -> Iterator[Found]:
@@ -146,14 +120,10 @@ def _replay(script: Script, model: nn.Module, optimizer: Any, state: list[Any]) 
         seen = math.fsum(value for value, _ in record.losses[: record.own_losses()])
         where = replay.inner.where
         if again == seen or (math.isnan(again) and math.isnan(seen)):
-            return replay, [
-                f"{where} is the training step: it gives the first loss again to the last bit, {seen:.6g}"
-            ]
+            return replay, [f"{where} is the training step: it gives the first loss again to the last bit, {seen:.6g}"]
         if abs(again - seen) <= SAME_LOSS * abs(seen):
             return replay, [f"{where} is the training step: it gives the first loss again, {seen:.6g}"]
-        tried.append(
-            f"{where} {failure or f'gives {again:.6g}'} on the first batch; the script had {seen:.6g}"
-        )
+        tried.append(f"{where} {failure or f'gives {again:.6g}'} on the first batch; the script had {seen:.6g}")
     raise TargetError(
         f"{shown(str(script.path))}: its training loop could not be asked again"
         + ("" if tried else ": no loop leads from a batch to its backward pass"),
@@ -237,9 +207,9 @@ def _recipe(
     if library is not None:
         loader, val_loader, val_name = library.train_loader or loader, library.val_loader, ""
         epochs = library.epochs
-    if record.written:
-        written = ", ".join(shown(file) for file in list(dict.fromkeys(record.written))[:5])
-        notes.append(f"it wrote before its first step: {written}")
+    written = [shown(file) for file in left_behind(script)]
+    if written:
+        notes.append(f"it wrote before its first step: {', '.join(written[:5])}")
     first = optimizer is record.optimizer
     alone = "" if first else f"the script's loop is judged with {type(record.optimizer).__name__}, which steps first"
     if library is not None:
