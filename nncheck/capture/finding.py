@@ -85,10 +85,15 @@ def find_schedulers(optimizer: Optimizer) -> list[Any]:
     """Schedules of this optimizer that are alive, those inside others left out."""
     found = [
         s for s in gc.get_objects()
-        if issubclass(type(s), (LRScheduler, ReduceLROnPlateau)) and getattr(s, "optimizer", None) is optimizer
+        if issubclass(type(s), (LRScheduler, ReduceLROnPlateau)) and _drives(getattr(s, "optimizer", None), optimizer)
     ]  # fmt: skip
     inner = {id(i) for s in found for i in getattr(s, "_schedulers", ())}
     return [s for s in found if id(s) not in inner]
+
+
+def _drives(held: Any, optimizer: Optimizer) -> bool:
+    """Whether a schedule's optimizer is this one, or a library's that stands for it."""
+    return held is optimizer or getattr(held, "param_groups", None) is optimizer.param_groups
 
 
 def find_validation(record: Record, train: Any) -> tuple[Any, str]:

@@ -37,17 +37,11 @@ def accelerate_state(script: Script) -> list[Any]:
     module = sys.modules.get("accelerate")
     if not isinstance(module, ModuleType):
         return []
-    held = [
-        value for stood in script.record.step for value in stood.names.values() if type(value).__name__ == "Accelerator"
-    ]
-    held += [
-        s.frame.f_globals[n]
-        for s in script.record.step
-        for n in s.frame.f_globals
-        if type(s.frame.f_globals[n]).__name__ == "Accelerator"
-    ]
-    found = {id(a): a for a in held}
-    return [part for a in found.values() for part in (vars(a), vars(a.gradient_state))]
+    found: dict[int, Any] = {}
+    for stood in script.record.step:
+        for names in (stood.names, stood.frame.f_globals):
+            found |= {id(value): value for value in names.values() if type(value) is module.Accelerator}
+    return [part for one in found.values() for part in (vars(one), vars(one.gradient_state))]
 
 
 def plain_loader(loader: Any) -> Any:

@@ -92,8 +92,14 @@ def huggingface_at_work(script: Script, trainer: Any) -> Library | None:
         val_loader=_validation(trainer),
         epochs=None if trainer.args.max_steps > 0 else math.ceil(trainer.args.num_train_epochs),
         intervals={id(inner): "epoch" if hasattr(inner, "num_bad_epochs") else "step"},
-        folders=[trainer.args.output_dir],
+        folders=[str(folder) for folder in _log_folders(trainer)],
     )
+
+
+def _log_folders(trainer: Any) -> list[Any]:
+    """Where its reporters write."""
+    writers = [getattr(callback, "tb_writer", None) for callback in trainer.callback_handler.callbacks]
+    return [writer.log_dir for writer in writers if writer is not None]
 
 
 def _validation(trainer: Any) -> Any:

@@ -26,7 +26,7 @@ class Library:
     """A library's loop, and the parts of the set-up that its trainer holds.
 
     name: of the library. batches: what the first batch may have been, the likeliest first. state: what a step may change besides
-    model and optimizer. train_loader: None if it is the one that gave the batch. epochs: None if the run is counted otherwise.
+    model and optimizer. train_loader: None: the one that gave the first batch. epochs: None if the run is counted otherwise.
     intervals: how often each schedule is stepped, by its id; one that is in none of the two is not there. folders: of this run.
     """
 

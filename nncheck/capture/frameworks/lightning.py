@@ -26,8 +26,8 @@ class LightningLoop:
         self.where = f"Lightning's own step{_called(script)}"
         self._script, self._trainer, self._batch = script, trainer, batch
         loop = trainer.fit_loop.epoch_loop
-        parts = [trainer, trainer.lightning_module, loop, loop.automatic_optimization, loop.manual_optimization]
-        self._kept = Kept([*parts[2:], *(c for part in parts[2:] for c in _counters(part))])
+        parts = [loop, loop.automatic_optimization, loop.manual_optimization]
+        self._kept = Kept([*parts, *(counter for part in parts for counter in _counters(part))])
         self._aside = _aside(trainer)
 
     def begin(self) -> Iterator[None]:
@@ -80,7 +80,7 @@ def lightning_at_work(script: Script, trainer: Any) -> Library | None:
     moved = advance[0].names.get("batch")
     loaders = list(record.loaders.values())
     given = trainer.train_dataloader
-    own = len(loaders) == 1 and given is loaders[0]
+    own = any(loader is given for loader in loaders)
     raw = record.given.get(id(given)) if own else None
     tried = [batch for batch in (raw, moved) if batch is not None]
     return Library(
@@ -88,7 +88,7 @@ def lightning_at_work(script: Script, trainer: Any) -> Library | None:
         loop=LightningLoop(script, trainer, tried[0]),
         batches=tried,
         state=[trainer.lightning_module, *trainer.optimizers, *(c.scheduler for c in trainer.lr_scheduler_configs)],
-        train_loader=None if own else _Batches(trainer.fit_loop._combined_loader),
+        train_loader=given if own else _Batches(trainer.fit_loop._combined_loader),
         val_loader=_validation(trainer),
         epochs=_epochs(trainer),
         intervals={id(c.scheduler): c.interval for c in trainer.lr_scheduler_configs if c.frequency == 1},
