@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from nncheck.capture.witnesses.modes import Modes
 from nncheck.capture.witnesses.witness import Course, Witness
 
-KINDS: tuple[type[Witness], ...] = ()
+KINDS: tuple[type[Witness], ...] = (Modes,)
 """Every witness, made anew for each script."""
 
 __all__ = ["KINDS", "Course", "Witness"]
