@@ -68,7 +68,8 @@ class TrainerLoop:
         if trainer.args.max_grad_norm > 0:
             trainer._clip_grad_norm(self._model)
         trainer.optimizer.step()
-        if not trainer.accelerator.optimizer_step_was_skipped and not hasattr(trainer.lr_scheduler, "num_bad_epochs"):
+        over = trainer.state.global_step >= trainer.state.max_steps  # the run would have ended, and its schedule with it
+        if not over and not trainer.accelerator.optimizer_step_was_skipped and not _waits(trainer.lr_scheduler):
             trainer.lr_scheduler.step()
         self._model.zero_grad()
         trainer.state.global_step += 1
@@ -91,9 +92,14 @@ def huggingface_at_work(script: Script, trainer: Any) -> Library | None:
         train_loader=None,
         val_loader=_validation(trainer),
         epochs=None if trainer.args.max_steps > 0 else math.ceil(trainer.args.num_train_epochs),
-        intervals={id(inner): "epoch" if hasattr(inner, "num_bad_epochs") else "step"},
+        intervals={id(inner): "epoch" if _waits(inner) else "step"},
         folders=[str(folder) for folder in _log_folders(trainer)],
     )
+
+
+def _waits(schedule: Any) -> bool:
+    """Whether a schedule is stepped after an evaluation, with its result."""
+    return hasattr(schedule, "num_bad_epochs")
 
 
 def _log_folders(trainer: Any) -> list[Any]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from nncheck.capture.frameworks.library import Kept, Library
 from nncheck.lab.interception import Patches
@@ -45,6 +49,7 @@ class LightningLoop:
         every = trainer.accumulate_grad_batches
         # An epoch's last batch ends an accumulation early and steps the schedules of epochs: it is never reached, if it can be.
         end = (trainer.num_training_batches - 1) // every * every if math.isfinite(trainer.num_training_batches) else 0
+        length = trainer.estimated_stepping_batches
         ready = math.inf
         while True:
             if ready >= (end or trainer.num_training_batches):
@@ -53,7 +58,7 @@ class LightningLoop:
             for state in self._script.random.values():
                 state.restore()
             batch = self._batch if self._script.handed is None else self._script.handed
-            with _put_aside(trainer, *self._aside):
+            with _put_aside(trainer, *self._aside, over=loop.global_step >= length):
                 loop.advance(_Handing(batch))
             ready = loop.batch_progress.current.ready
             yield
@@ -153,8 +158,14 @@ def _is_own(callback: Any) -> bool:
 
 
 @contextmanager
-def _put_aside(trainer: Any, loggers: list[Any], callbacks: list[Any]) -> Iterator[None]:
+def _put_aside(trainer: Any, loggers: list[Any], callbacks: list[Any], *, over: bool) -> Iterator[None]:
+    """Inside: only what trains is done. `over`: the run would have ended, and its schedules with it."""
     patches = Patches()
+    if over:
+        patches.put(trainer.fit_loop.epoch_loop, "update_lr_schedulers", _nothing)
+    for optimizer in trainer.optimizers:
+        if type(optimizer).__module__.startswith("torch.optim.") and _optional_closure(optimizer):
+            patches.put(optimizer, "step", partial(_step, optimizer.step))
     patches.put(trainer, "_loggers", loggers)
     patches.put(trainer, "callbacks", callbacks)
     for name in ("log", "log_dict"):
@@ -163,6 +174,21 @@ def _put_aside(trainer: Any, loggers: list[Any], callbacks: list[Any]) -> Iterat
         yield
     finally:
         patches.take_back()
+
+
+def _optional_closure(optimizer: Any) -> bool:
+    parameter = inspect.signature(type(optimizer).step).parameters.get("closure")
+    return parameter is not None and parameter.default is None
+
+
+def _step(step: Callable[..., Any], closure: Callable[[], Any] | None = None, **options: Any) -> Any:
+    """Lightning has the loss computed inside of every optimizer's step; those of torch do that first, if they are asked to."""
+    if closure is None:
+        return step(**options)
+    with torch.enable_grad():
+        loss = closure()
+    step(**options)
+    return loss
 
 
 def _nothing(*_: Any, **__: Any) -> None:
