@@ -1,0 +1,147 @@
+"""A script's variables while it runs: under which name something is held, and the line that puts it there."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from types import FrameType, ModuleType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from nncheck.observe.source import is_users, place_at
+from nncheck.verdict import Place
+
+# A loss in a list in a meter in a trainer: deeper than this, and in longer containers, nothing is looked for.
+DEPTH, LONGEST = 4, 2000
+
+_PUTS = {
+    "append",
+    "appendleft",
+    "add",
+    "extend",
+    "insert",
+    "update",
+    "put",
+    "push",
+    "__call__",
+    "log",
+    "record",
+    "store",
+}
+
+
+def users_frames() -> Iterator[FrameType]:
+    """The user's frames on the present stack, innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if is_users(frame.f_code.co_filename):
+            yield frame
+        frame = frame.f_back
+
+
+def find_path(wanted: Callable[[Any], bool]) -> tuple[str, FrameType] | None:
+    """Under which name of the user's frames something lies, `self.meter.sum`, and the frame; the innermost first."""
+    seen: set[int] = set()
+    for frame in users_frames():
+        for scope in (frame.f_locals, frame.f_globals):
+            if id(scope) in seen:
+                continue
+            seen.add(id(scope))
+            for name, value in list(scope.items()):
+                if name.startswith("__") or isinstance(value, (ModuleType, type)):
+                    continue
+                path = _inside(name, value, wanted, DEPTH, seen)
+                if path is not None:
+                    return path, frame
+    return None
+
+
+def _inside(path: str, value: Any, wanted: Callable[[Any], bool], depth: int, seen: set[int]) -> str | None:
+    if isinstance(value, Tensor):
+        return path if wanted(value) else None
+    if depth == 0 or id(value) in seen or isinstance(value, (str, bytes, int, float, nn.Module, Optimizer, type)):
+        return None
+    seen.add(id(value))
+    inner: Iterator[tuple[str, Any]]
+    if isinstance(value, Mapping):
+        inner = ((path, v) for v in list(value.values())[:LONGEST])
+    elif isinstance(value, (list, tuple, set, deque)):
+        inner = ((path, v) for v in list(value)[-LONGEST:])
+    elif hasattr(value, "__dict__") and is_users(_file_of(type(value))):
+        inner = ((f"{path}.{name}", v) for name, v in list(vars(value).items()))
+    else:
+        return None
+    return next((found for p, v in inner if (found := _inside(p, v, wanted, depth - 1, seen)) is not None), None)
+
+
+def _file_of(kind: type) -> str:
+    return str(getattr(sys.modules.get(kind.__module__), "__file__", None) or "<none>")
+
+
+def line_that_binds(path: str, frame: FrameType) -> Place:
+    """The line that gives the name its value, or puts something into it: in the frame's function first, then in its file."""
+    file = frame.f_code.co_filename
+    tree = tree_of(file)
+    parts = path.split(".")
+    names = [".".join(parts[:n]) for n in range(len(parts), 0, -1) if parts[:n] != ["self"]]
+    # The same name in another function is another variable, unless it is none of its own.
+    functions = [
+        f.f_code.co_firstlineno
+        for f in users_frames()
+        if f.f_code.co_filename == file and (f is frame or parts[0] not in f.f_code.co_varnames)
+    ]
+    bodies = [n for first in functions for n in ast.walk(tree) if _begins(n) == first]
+    for name in names:
+        for body in (*bodies, tree):
+            line = _binding(body, name)
+            if line is not None:
+                return place_at(path, file, line)
+    return place_at(path, file, frame.f_lineno)
+
+
+def _begins(node: ast.AST) -> int | None:
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return None
+    return min([node.lineno, *(d.lineno for d in node.decorator_list)])
+
+
+def _binding(body: ast.AST, name: str) -> int | None:
+    """Where something is added to a name; failing that, where it is bound last."""
+    bound: int | None = None
+    for node in ast.walk(body):
+        if isinstance(node, ast.AugAssign) and _root(node.target) == name:
+            return node.lineno
+        if isinstance(node, ast.Call) and _puts_into(node) == name:
+            return node.lineno
+        plain = isinstance(node, ast.Assign) and not isinstance(node.value, (ast.Constant, ast.List, ast.Dict))
+        if isinstance(node, ast.Assign) and plain and any(_root(t) == name for t in node.targets):
+            bound = max(bound or 0, node.lineno)
+    return bound
+
+
+def _puts_into(call: ast.Call) -> str:
+    if not isinstance(call.func, ast.Attribute) or call.func.attr not in _PUTS:
+        return ""
+    return _root(call.func.value)
+
+
+def _root(node: ast.AST) -> str:
+    """`losses` for `losses["train"]`, `self.total` for itself."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    return ast.unparse(node)
+
+
+@lru_cache(maxsize=64)
+def tree_of(file: str) -> ast.AST:
+    """The syntax tree of a file of the user's; an empty one if it cannot be read."""
+    try:
+        return ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return ast.Module(body=[], type_ignores=[])
