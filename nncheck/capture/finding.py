@@ -47,10 +47,16 @@ class Together(nn.Module):
 def find_model(record: Record, optimizer: Optimizer) -> tuple[nn.Module | None, str]:
     """The module that holds what the optimizer trains, and its name in the script.
 
-    Modules that the script called itself come first; then any module that is alive, the smallest that holds most of it.
+    Modules that the script called itself come first; then any module that is alive, the smallest that holds most of it. If no
+    gradient reached what the optimizer trains, it is the called module that gradients did reach: the optimizer's was replaced.
     """
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     whole = _best(record.roots, held)
+    if whole is None and all(p.grad is None for group in optimizer.param_groups for p in group["params"]):
+        reached = {id(p) for root in record.roots for p in root.parameters() if p.grad is not None}
+        ran = _best(record.roots, reached)
+        if ran is not None:
+            return ran, _name_of(record, ran)
     if whole is None or _covered(whole, held) < len(held):
         alive = [m for m in gc.get_objects() if issubclass(type(m), nn.Module)]  # not `__class__`, which may be code
         wider = _best(alive, held)

@@ -106,9 +106,12 @@ def _found(script: Script) -> Iterator[Found]:
 
 
 def _unwrapped(steps: list[tuple[Any, int]], optimizer: Any) -> Iterator[tuple[Any, int]]:
-    """Each optimizer that stepped; a library's that only stands for the first to step is that one."""
+    """Each optimizer that stepped; a library's that only stands for the first to step is that one, as is one that the loop made
+    anew for the same parameters."""
+    ours = [id(p) for group in optimizer.param_groups for p in group["params"]]
     for stepped, until in steps:
-        yield (optimizer if stepped.param_groups is optimizer.param_groups else stepped), until
+        same = type(stepped) is type(optimizer) and [id(p) for g in stepped.param_groups for p in g["params"]] == ours
+        yield (optimizer if same or stepped.param_groups is optimizer.param_groups else stepped), until
 
 
 def _replay(script: Script, model: nn.Module, optimizer: Any, state: list[Any]) -> tuple[Replay, list[str]]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from nncheck.capture.witnesses.device_waits import WaitWitness
+from nncheck.capture.witnesses.kept_graphs import GraphWitness
 from nncheck.capture.witnesses.modes import Modes
+from nncheck.capture.witnesses.optimizers import Optimizers
 from nncheck.capture.witnesses.witness import Course, Witness
 
-KINDS: tuple[type[Witness], ...] = (Modes,)
+KINDS: tuple[type[Witness], ...] = (Modes, Optimizers, GraphWitness, WaitWitness)
 """Every witness, made anew for each script."""
 
 __all__ = ["KINDS", "Course", "Witness"]

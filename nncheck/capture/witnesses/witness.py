@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nncheck.verdict import Place
+
 
 @dataclass(kw_only=True)
 class Course:
@@ -14,7 +16,8 @@ class Course:
 
     model: what the first optimizer trains. loader: what gave the first batch, or None. roots: modules that the script called itself
     before its first step. training: whether the last call of a model had gradients. steps, backwards: so far. epochs: how often
-    `loader` was begun, the one under way at the first step included. cut: loaders whose epoch was ended early, by id.
+    `loader` was begun, the one under way at the first step included. cut: loaders whose epoch was ended early, by id. made: the
+    user's lines that made optimizers, loaders and schedules before that step, by id.
     """
 
     model: nn.Module
@@ -27,6 +30,7 @@ class Course:
     backwards: int = 0
     epochs: int = 1
     cut: set[int] = field(default_factory=set)
+    made: dict[int, Place] = field(default_factory=dict)
 
 
 class Witness:
