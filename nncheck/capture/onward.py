@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nncheck.capture.finding import find_model, find_schedulers
+from nncheck.capture.iteration import iterations
 from nncheck.capture.witnesses import KINDS, Course, Witness
 from nncheck.errors import CannotMeasure
 from nncheck.observe.source import words_of
@@ -138,22 +139,25 @@ class Watcher:
         self._writer = writer
         record = script.record
         model, _ = find_model(record, record.optimizer)  # type: ignore[arg-type]  # there is one at a step
-        loader = next(iter(record.loaders.values()), None)
+        here = next(iter(iterations(record)), None)
+        loader = None if here is None else here.loader
         self.course = Course(
             model=model if model is not None else nn.Module(),
             optimizer=record.optimizer,
             loader=loader,
             schedulers=find_schedulers(record.optimizer),  # type: ignore[arg-type]
             roots=list(record.roots),
+            made=dict(record.made),
         )
-        self._long = max(EPOCH_BATCHES, EPOCH_STEPS * max(1, record.micro))
+        self._long = max(EPOCH_BATCHES, EPOCH_STEPS * max(1, 1 if here is None else here.micro))
         self._given: dict[int, int] = {}
         self._end = time.monotonic() + SECONDS
         self._witnesses: list[Witness] = [kind(self.course) for kind in KINDS]
         # Frames of the first iteration would keep its tensors alive.
         record.step = record.backward = ()
-        record.asked = record.called = None
-        record.given.clear()
+        record.called = None
+        record.requests.clear()
+        del here
         self._each("begin")
 
     def begun(self, loader: Any) -> None:
