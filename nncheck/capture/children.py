@@ -7,13 +7,25 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from nncheck.errors import TargetError
 from nncheck.observe.source import is_users, place_at
 from nncheck.target.reading import read, trains_as_script
 from nncheck.verdict import Place
+
+_RUNNING = str(Path(__file__).with_name("running.py"))
+
+
+def script_frames(frame: FrameType | None) -> Iterator[FrameType]:
+    """The user's frames from one outwards, up to where nncheck runs the script."""
+    while frame is not None and frame.f_code.co_filename != _RUNNING:
+        if is_users(frame.f_code.co_filename):
+            yield frame
+        frame = frame.f_back
 
 
 class InChild:
@@ -32,12 +44,7 @@ class InChild:
 
 def step_in_child(told: str, watching: int) -> None:
     """Say where this step would be taken, and leave. The first child of all to get here wakes the process that watches."""
-    places = []
-    frame = sys._getframe(1)
-    while frame is not None:
-        if is_users(frame.f_code.co_filename):
-            places.append((frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno))
-        frame = frame.f_back  # type: ignore[assignment]
+    places = [(f.f_code.co_name, f.f_code.co_filename, f.f_lineno) for f in script_frames(sys._getframe(1))]
     try:
         descriptor = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

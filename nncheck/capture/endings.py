@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from nncheck.capture.children import InChild, programs, step_in_child, told_by_child
+from nncheck.capture.children import InChild, programs, script_frames, step_in_child, told_by_child
 from nncheck.capture.script import Ended
 from nncheck.lab.interception import Patches
 from nncheck.observe.source import is_ours, is_users, place_at
@@ -54,7 +54,6 @@ class Containment:
         self._process = os.getpid()
         self._main = threading.current_thread() is threading.main_thread()
         self._handlers: dict[int, Any] = {}
-        self._outermost: FrameType | None = None
         self._atexit: list[Callable[..., Any]] = []
         self._popen: list[subprocess.Popen[Any]] = []
         # The first child to make this file is the one that tells.
@@ -69,7 +68,6 @@ class Containment:
     @contextlib.contextmanager
     def around(self) -> Iterator[None]:
         """The script runs inside; afterwards nothing of it goes on."""
-        self._outermost = sys._getframe()
         patches = Patches()
         processes = {id(child) for child in multiprocessing.active_children()}
         stepping = register_optimizer_step_pre_hook(lambda *_: self._stepping())
@@ -177,10 +175,8 @@ class Containment:
             self.end()
         # Two seconds are over, and a handler of the user's still holds the script: out, level by level.
         sys.settrace(self._trace)
-        while frame is not None and frame is not self._outermost:
-            if is_users(frame.f_code.co_filename):
-                frame.f_trace = self._trace
-            frame = frame.f_back
+        for each in script_frames(frame):
+            each.f_trace = self._trace
         raise Ended
 
     def end(self) -> None:
@@ -202,11 +198,7 @@ class Containment:
         return self._trace
 
     def _places(self, frame: FrameType | None) -> tuple[Place, ...]:
-        found = []
-        while frame is not None and frame is not self._outermost:
-            if is_users(frame.f_code.co_filename):
-                found.append(place_at(frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno))
-            frame = frame.f_back
+        found = [place_at(f.f_code.co_name, f.f_code.co_filename, f.f_lineno) for f in script_frames(frame)]
         return tuple(reversed(found))
 
     # What ends the process, or starts others.

@@ -69,7 +69,9 @@ def watch_files(script: Script, patches: Patches) -> None:
         makes, clears = instead == overlay.make_folder, instead == overlay.remove
 
         def change(*args: Any, **kwargs: Any) -> Any:
-            if not laid() or (clears and script.mode == "ending" and overlay.is_made(args[0])):
+            if clears and script.mode == "ending" and not overlay.busy and overlay.is_made(args[0]):
+                return overlay.really(real, *args, **kwargs)
+            if not laid():
                 if makes and not os.path.isdir(args[0]):
                     note(args[0])
                 return real(*args, **kwargs)

@@ -6,9 +6,7 @@ import json
 import linecache
 import os
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from nncheck.errors import TargetError
@@ -78,16 +76,10 @@ def _line(line: str) -> str:
     return f"{indent}pass  # {magic}"
 
 
-def run_notebook(path: Path) -> None:
-    """Run the code cells as `__main__`. Errors point to a cell and a line in it: `train.ipynb cell 6`, line 3."""
-    module = ModuleType("__main__")
-    module.__dict__.update(get_ipython=_Shell, display=print)
-    before = sys.modules["__main__"]
-    sys.modules["__main__"] = module
-    try:
-        for number, source in cells_of(path):
-            text, name = python_of(source), f"{path} cell {number}"
-            linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-            exec(compile(text, name, "exec", dont_inherit=True), module.__dict__)
-    finally:
-        sys.modules["__main__"] = before
+def run_cells(path: Path, names: dict[str, Any]) -> None:
+    """Run the code cells one after the other. Errors point to a cell and a line in it: `train.ipynb cell 6`, line 3."""
+    names.update(get_ipython=_Shell, display=print)
+    for number, source in cells_of(path):
+        text, name = python_of(source), f"{path} cell {number}"
+        linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        exec(compile(text, name, "exec", dont_inherit=True), names)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from nncheck.capture.endings import Containment
+from nncheck.capture.notebook import run_cells
 from nncheck.capture.script import Script
 from nncheck.errors import TargetError
 from nncheck.observe.source import place_at, shown, user_frames, words_of
@@ -20,20 +23,24 @@ _ALONE = "RANK=0 WORLD_SIZE=1 LOCAL_RANK=0 MASTER_ADDR=localhost MASTER_PORT=295
 
 def execute(target: Target, arguments: tuple[str, ...]) -> None:
     """Run a script, a module or a notebook as Python would: its folder first on the import path, the folder the user's."""
-    if target.path.suffix == ".ipynb":
-        from nncheck.capture.notebook import run_notebook
-
-        sys.argv[:] = [target.text, *arguments]
-        sys.path.insert(0, str(target.path.parent))
-        run_notebook(target.path)
-    elif target.module is not None and target.path.name != "__init__.py":
-        sys.argv[:] = [str(target.path), *arguments]
+    path = target.path
+    if target.module is not None and path.name != "__init__.py":
+        sys.argv[:] = [str(path), *arguments]
         sys.path.insert(0, "")
         runpy.run_module(target.module, run_name="__main__", alter_sys=True)
-    else:
-        sys.argv[:] = [target.text, *arguments]
-        sys.path.insert(0, str(target.path.parent))
-        runpy.run_path(str(target.path), run_name="__main__")
+        return
+    sys.argv[:] = [target.text, *arguments]
+    sys.path.insert(0, str(path.parent))
+    module, before = ModuleType("__main__"), sys.modules["__main__"]
+    sys.modules["__main__"] = module
+    try:
+        if path.suffix == ".ipynb":
+            run_cells(path, module.__dict__)
+        else:
+            module.__dict__.update(__file__=str(path), __cached__=None, __builtins__=builtins)
+            exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), module.__dict__)
+    finally:
+        sys.modules["__main__"] = before
 
 
 def never_stepped(script: Script, failure: BaseException | None, contained: Containment) -> TargetError:
@@ -70,6 +77,8 @@ def never_stepped(script: Script, failure: BaseException | None, contained: Cont
             places=user_frames(failure),
             help=f"give its own arguments after --: nncheck run {file} -- ...",
         )
+    if isinstance(failure, TargetError):
+        return failure
     if failure is not None:
         return _failed(file, script.path, failure)
     if record.processes:

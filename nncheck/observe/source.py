@@ -109,14 +109,41 @@ def words_of(error: BaseException) -> str:
 
 def class_place(module: nn.Module, name: str, detail: str = "") -> Place:
     """Where a module's class is written, if the user wrote it."""
+    found = _written(type(module))
+    return Place(name=name, detail=detail) if found is None else place_at(name, found[0], found[2], detail)
+
+
+def _written(kind: type) -> tuple[str, list[str], int] | None:
+    """File, lines and first line of a class that the user wrote; None for anybody else's."""
     try:
-        file = inspect.getsourcefile(type(module))
+        file = inspect.getsourcefile(kind)
         if file is None or not is_users(file):  # finding a class in a library's long file takes tens of milliseconds
-            return Place(name=name, detail=detail)
-        line = inspect.getsourcelines(type(module))[1]
+            return None
+        return file, *inspect.getsourcelines(kind)
     except (OSError, TypeError):
-        return Place(name=name, detail=detail)
-    return place_at(name, file, line, detail)
+        return _written_in_a_cell(kind)
+
+
+def _written_in_a_cell(kind: type) -> tuple[str, list[str], int] | None:
+    """The same for a class of a notebook, whose module has no file: its methods know their cells."""
+    for function in vars(kind).values():
+        code = getattr(function, "__code__", None)
+        if code is None or not is_users(code.co_filename):
+            continue
+        lines = linecache.getlines(code.co_filename)
+        try:
+            tree = ast.parse("".join(lines))
+        except SyntaxError:
+            continue
+        for node in ast.walk(tree):
+            end = getattr(node, "end_lineno", None) or 0
+            if (
+                isinstance(node, ast.ClassDef)
+                and node.name == kind.__name__
+                and node.lineno <= code.co_firstlineno <= end
+            ):
+                return code.co_filename, lines[node.lineno - 1 : end], node.lineno
+    return None
 
 
 def layer_place(root: nn.Module, name: str, detail: str = "") -> Place:
@@ -156,13 +183,13 @@ def located(place: Place, fallback: Place | None) -> Place:
 def _assignment(owner: type, attribute: str) -> tuple[str, int] | None:
     """File and line of `self.<attribute> = ...` in a user-written class or its user-written bases."""
     for kind in owner.__mro__:
+        found = _written(kind)
+        if found is None:
+            continue
+        file, lines, start = found
         try:
-            file = inspect.getsourcefile(kind)
-            if file is None or not is_users(file):
-                continue
-            lines, start = inspect.getsourcelines(kind)
             tree = ast.parse(inspect.cleandoc("\n" + "".join(lines)) if lines[0][:1].isspace() else "".join(lines))
-        except (OSError, TypeError, SyntaxError, IndentationError):
+        except (SyntaxError, IndentationError):
             continue
         for node in ast.walk(tree):
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
