@@ -61,7 +61,7 @@ class LrSchedule:
     raised, and after how many steps. interval: "step" or "epoch" if the user said so. batches: in an epoch, if known.
     begun: steps it had taken when it was given to us. trained: the optimizer has been used. stateful: one could tell.
     elsewhere: it drives another optimizer. accumulates: the user's step adds up gradients over several batches.
-    meant: the highest rate the groups were made with.
+    meant: the highest rate the groups were made with. updates: how many the run is to have, where a library counts them.
     """
 
     kind: str
@@ -81,6 +81,7 @@ class LrSchedule:
     meant: float
     plateau: Plateau | None = None
     place: Place | None = None
+    updates: int | None = None
 
 
 @probe
@@ -101,7 +102,8 @@ def lr_schedule(sandbox: Sandbox) -> LrSchedule:
     if _waits(scheduler):
         fed, place = fed_to_scheduler(setup)
         plateau = Plateau(mode=str(getattr(scheduler, "mode", "")), fed=fed, place=place)
-    run = max(setup.epochs or 0, (setup.epochs or 0) * (batches or 0)) or max(UNKNOWN, 2 * (batches or 0))
+    updates = getattr(setup.train_step, "updates", None)
+    run = updates or max(setup.epochs or 0, (setup.epochs or 0) * (batches or 0)) or max(UNKNOWN, 2 * (batches or 0))
     steps, rows, stops = _follow(sandbox, scheduler, groups, most=0 if plateau else 2 * run + 2000)
     peaks = [max(column) for column in zip(*rows, strict=True)]
     leading = max(range(len(peaks)), key=peaks.__getitem__, default=0)
@@ -123,6 +125,7 @@ def lr_schedule(sandbox: Sandbox) -> LrSchedule:
         meant=max((_meant(group) for group in groups), default=0.0),
         plateau=plateau,
         place=setup.origins.get("scheduler"),
+        updates=updates,
     )
 
 

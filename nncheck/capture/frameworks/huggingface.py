@@ -20,6 +20,7 @@ class TrainerLoop:
     def __init__(self, script: Script, trainer: Any, epoch: dict[str, Any]) -> None:
         self.where = "the Trainer's own step"
         self._script, self._trainer = script, trainer
+        self.updates: int | None = trainer.state.max_steps
         self._model = epoch["model"]
         self._first, self._items = list(epoch["batch_samples"]), epoch["num_items_in_batch"]
         accelerator = trainer.accelerator

@@ -18,6 +18,8 @@ class Reading:
     @property
     def run(self) -> int | None:
         epochs, batches = self.seen.epochs, self.seen.batches
+        if self.unit == "update" and self.seen.updates is not None:
+            return self.seen.updates
         if epochs is None:
             return None
         if self.unit == "epoch":

@@ -138,6 +138,8 @@ def _plateau(seen: LrSchedule, step: FirstStep, places: tuple[Place, ...]) -> Ve
 
 
 def _run(seen: LrSchedule, unit: str) -> int | None:
+    if unit == "update" and seen.updates is not None:
+        return seen.updates
     if seen.epochs is None:
         return None
     return seen.epochs if unit == "epoch" else seen.epochs * (seen.batches or 1)
