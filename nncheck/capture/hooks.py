@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing.process
 import os
 from collections.abc import Callable, Iterator
@@ -111,6 +112,7 @@ def _loaders(script: Script, patches: Patches) -> None:
             known.add(owner)
             patches.put(owner, "__iter__", wrapped(vars(owner)["__iter__"]))
 
+    @functools.wraps(made)
     def begin(self: Any, *args: Any, **kwargs: Any) -> None:
         frame = next(frames_within(None))
         owner = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else None
@@ -206,6 +208,7 @@ def _places(script: Script, patches: Patches) -> None:
     for kind in (Optimizer, DataLoader, LRScheduler):
         made = kind.__init__
 
+        @functools.wraps(made)  # Lightning reads the signature to make a loader once more
         def begin(self: Any, *args: Any, made: Any = made, **kwargs: Any) -> None:
             if script.mode in ("record", "onward") and id(self) not in script.record.made:
                 script.record.made[id(self)] = calling_place(type(self).__name__)

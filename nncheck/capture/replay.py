@@ -131,12 +131,13 @@ class LossOfLoop:
 class StepOfLoop:
     """`train_step`: the loop's whole iteration, as it is written.
 
-    onward: the script going on for real, or None; alone: why not.
+    onward: the script going on for real, or None; alone: why not. updates: of the whole run, if a library counts them.
     """
 
     def __init__(self, replay: Replay, onward: Any = None, alone: str = "") -> None:
         self._replay = replay
         self.onward, self.alone = onward, alone
+        self.updates: int | None = getattr(replay.outer, "updates", None)
         self.label = "the script's own loop"
 
     def __call__(self, model: nn.Module, batch: Any, batch_idx: int) -> None:

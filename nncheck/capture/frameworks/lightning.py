@@ -29,6 +29,7 @@ class LightningLoop:
     def __init__(self, script: Script, trainer: Any, batch: Any) -> None:
         self.where = f"Lightning's own step{_called(script)}"
         self._script, self._trainer, self._batch = script, trainer, batch
+        self.updates = _updates(trainer)
         loop = trainer.fit_loop.epoch_loop
         parts = [loop, loop.automatic_optimization, loop.manual_optimization]
         self._kept = Kept([*parts, *(counter for part in parts for counter in _counters(part))])
@@ -81,11 +82,11 @@ def lightning_at_work(script: Script, trainer: Any) -> Library | None:
     advance = [s for s in script.record.step if s.frame.f_code.co_name == "advance" and "data_fetcher" in s.names]
     if not advance or advance[0].names.get("dataloader_iter") is not None:
         return None
+    _untoggle(trainer.lightning_module)
     record = script.record
     moved = advance[0].names.get("batch")
-    loaders = list(record.loaders.values())
     given = trainer.train_dataloader
-    own = any(loader is given for loader in loaders)
+    own = id(given) in record.loaders
     raw = record.given.get(id(given)) if own else None
     tried = [batch for batch in (raw, moved) if batch is not None]
     return Library(
@@ -132,6 +133,12 @@ def _epochs(trainer: Any) -> int | None:
     return int(trainer.max_epochs) if counted and trainer.max_steps == -1 and not trainer.fast_dev_run else None
 
 
+def _updates(trainer: Any) -> int | None:
+    """How many steps the run is to have."""
+    updates = trainer.estimated_stepping_batches
+    return int(updates) if math.isfinite(updates) and updates > 0 and not trainer.fast_dev_run else None
+
+
 def _counters(part: Any) -> list[Any]:
     """The records of progress that an object holds, and those inside them."""
     found = [value for value in vars(part).values() if dataclasses.is_dataclass(value)]
@@ -174,6 +181,14 @@ def _put_aside(trainer: Any, loggers: list[Any], callbacks: list[Any], *, over: 
         yield
     finally:
         patches.take_back()
+        _untoggle(trainer.lightning_module)
+
+
+def _untoggle(module: Any) -> None:
+    """What `toggle_optimizer` froze for a part of the step that was left in its middle."""
+    for parameter, required in module._param_requires_grad_state.items():
+        parameter.requires_grad = required
+    module._param_requires_grad_state = {}
 
 
 def _optional_closure(optimizer: Any) -> bool:
