@@ -59,6 +59,7 @@ def patched(script: Script, *, cpu: bool) -> Iterator[None]:
         watch_files(script, patches)
         _processes(script, patches)
         _calls(script, patches)
+        _scripting(patches)
         _losses(script, patches)
         if cpu or not torch.cuda.is_available():
             _no_gpu(script, patches)
@@ -167,6 +168,26 @@ def _losses(script: Script, patches: Patches) -> None:
 
             own.put(module, name, scored)
     script.no_more_losses = own.take_back
+
+
+def _scripting(patches: Patches) -> None:
+    """TorchScript compiles what stands under torch's names, and knows torch's own functions only: it is given these meanwhile."""
+    real = torch.jit.script
+    names = [(torch, name, getattr(torch, name)) for name in _FACTORIES]
+    for function in KINDS:
+        name = getattr(function, "__name__", "")
+        names += [(m, name, function) for m in (torch.nn.functional, torch) if vars(m).get(name) is function]
+
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        own = Patches()
+        for owner, name, function in names:
+            own.put(owner, name, function)
+        try:
+            return real(*args, **kwargs)
+        finally:
+            own.take_back()
+
+    patches.put(torch.jit, "script", compiled)
 
 
 def _backward(script: Script, patches: Patches) -> None:

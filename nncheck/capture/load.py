@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from nncheck.capture.finding import find_epochs, find_model, find_schedulers, fi
 from nncheck.capture.frameworks import accelerate_state, plain_loader
 from nncheck.capture.frameworks.tidy import left_behind
 from nncheck.capture.hooks import patched
-from nncheck.capture.loops import common_loop
-from nncheck.capture.record import Begun
+from nncheck.capture.iteration import iterations
+from nncheck.capture.record import Record
 from nncheck.capture.replay import CallLoader, LossOfLoop, Replay, StepOfLoop
 from nncheck.capture.running import execute, never_stepped
 from nncheck.capture.script import Script
@@ -78,21 +79,18 @@ def _found(script: Script) -> Iterator[Found]:
     record.put_back()
     library = script.library
     state = [*find_state(record), *accelerate_state(script), *(() if library is None else library.state)]
-    replay, said = _replay(script, model, optimizer, state)
+    way, said = _way(script, model, optimizer, state)
+    replay = way.replay
     begun = Snapshot([*state, model, optimizer])
-    many = min(max(1, record.micro), MOST_ACCUMULATED)
+    many = min(max(1, way.micro), MOST_ACCUMULATED)
     try:
         seen = replay.look(model, optimizer, many)
     except Exception as error:  # noqa: BLE001  # the rest of the iteration is not needed for its loss
         said.append(f"what follows the first step could not be run: {type(error).__name__}: {words_of(error)}")
         seen = None
     begun.restore()
-    own = record.own_losses()
-    steps = (
-        [(optimizer, own)]
-        if seen is None or record.closure or many > 1 or own < len(record.losses) or not seen.steps
-        else seen.steps
-    )
+    plain = seen is not None and not record.closure and many == 1 and way.all_seen
+    steps = seen.steps if seen is not None and plain and seen.steps else [(optimizer, max(1, len(way.losses)))]
     before = 0
     judged: set[int] = set()
     for stepped, until in _unwrapped(steps, optimizer):
@@ -101,7 +99,7 @@ def _found(script: Script) -> Iterator[Found]:
         judged.add(id(stepped))
         part, called = (model, name) if stepped is optimizer else find_model(record, stepped)
         if part is not None:
-            yield _recipe(script, replay, stepped, part, called, (before, until), seen, said, several=len(steps) > 1)
+            yield _recipe(script, way, stepped, part, called, (before, until), seen, said, several=len(steps) > 1)
         before = until
 
 
@@ -114,18 +112,37 @@ def _unwrapped(steps: list[tuple[Any, int]], optimizer: Any) -> Iterator[tuple[A
         yield (optimizer if same or stepped.param_groups is optimizer.param_groups else stepped), until
 
 
-def _replay(script: Script, model: nn.Module, optimizer: Any, state: list[Any]) -> tuple[Replay, list[str]]:
-    """The loop that reproduces the loss the script saw, and what is to be said of it."""
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """A way in which the loop may be asked: the loop, its first batch and the losses it then had.
+
+    loader: None if the batch is what the calls of the model were given. random: the generators' states where the batch is given.
+    all_seen: whether `losses` are all that the iteration had until its first step.
+    """
+
+    replay: Replay
+    batch: Any
+    losses: tuple[float, ...]
+    loader: Any = None
+    random: Mapping[int, RandomState] = field(default_factory=dict)
+    beside: Mapping[int, Any] = field(default_factory=dict)
+    micro: int = 1
+    all_seen: bool = True
+
+
+def _way(script: Script, model: nn.Module, optimizer: Any, state: list[Any]) -> tuple[_Way, list[str]]:
+    """The way that reproduces the loss the script saw, and what is to be said of it."""
     record = script.record
     tried: list[str] = []
-    for begun, replay, batch in _ways(script, model, state):
-        again, failure = _again(replay, record, begun, model, optimizer, batch, Snapshot([*state, model, optimizer]))
-        seen = math.fsum(value for value, _ in record.losses[: record.own_losses()])
-        where = replay.inner.where
-        if again == seen or (math.isnan(again) and math.isnan(seen)):
-            return replay, [f"{where} is the training step: it gives the first loss again to the last bit, {seen:.6g}"]
+    for way in _ways(script, model, state):
+        script.source, script.beside = way.loader, way.beside
+        again, failure = _again(way, record, model, optimizer, Snapshot([*state, model, optimizer]))
+        seen = math.fsum(way.losses)
+        where = way.replay.inner.where
+        if not failure and (again == seen or (math.isnan(again) and math.isnan(seen))):
+            return way, [f"{where} is the training step: it gives the first loss again to the last bit, {seen:.6g}"]
         if abs(again - seen) <= SAME_LOSS * abs(seen):
-            return replay, [f"{where} is the training step: it gives the first loss again, {seen:.6g}"]
+            return way, [f"{where} is the training step: it gives the first loss again, {seen:.6g}"]
         tried.append(f"{where} {failure or f'gives {again:.6g}'} on the first batch; the script had {seen:.6g}")
     raise TargetError(
         f"{shown(str(script.path))}: its training loop could not be asked again"
@@ -136,42 +153,34 @@ def _replay(script: Script, model: nn.Module, optimizer: Any, state: list[Any]) 
     )
 
 
-def _ways(script: Script, model: nn.Module, state: list[Any]) -> Iterator[tuple[Begun, Replay, Any]]:
-    """The ways in which the loop may be asked: where its iteration begins, the loop, and its first batch."""
+def _ways(script: Script, model: nn.Module, state: list[Any]) -> Iterator[_Way]:
+    """A library's own step first; then the loops that lead from a batch to the first step."""
     record, library = script.record, script.library
-    begun = record.asked or record.called
-    if library is not None and begun is not None:
+    if library is not None:
+        last = next(reversed(record.requests.values()), None)
         for batch in library.batches:
-            yield begun, Replay(script, library.loop, library.loop, calls=None, state=state), batch
-    for begun, calls in _beginnings(script, model):
-        inner = common_loop(begun.stack, record.backward)
-        outer = common_loop(begun.stack, record.backward, record.step)
-        if inner is None or outer is None:
-            continue
-        source = None if calls is not None else next(iter(record.loaders.values()))
-        script.source = source
-        batch = begun.taken.batch() if source is None else record.given[id(source)]
-        yield begun, Replay(script, inner, outer, calls=calls, state=state), batch
+            yield _Way(
+                replay=Replay(script, library.loop, library.loop, calls=None, state=state), batch=batch,
+                losses=tuple(record.newest_losses()), loader=None if last is None else last.loader,
+                random={} if last is None or last.after is None else {id(last.loader): last.after},
+                beside={id(request.loader): request.batch for request in record.requests.values()},
+            )  # fmt: skip
+    roots = [root for root in record.roots if any(True for _ in root.parameters())] or [model]
+    for one in iterations(record):
+        calls = None if one.loader is not None else Calls(roots)
+        yield _Way(
+            replay=Replay(script, one.inner, one.outer, calls=calls, state=state), batch=one.batch, losses=one.losses,
+            loader=one.loader, random=one.random, beside=one.given, micro=one.micro, all_seen=one.all_seen,
+        )  # fmt: skip
 
 
-def _beginnings(script: Script, model: nn.Module) -> Iterator[tuple[Begun, Calls | None]]:
-    record = script.record
-    if record.asked is not None:
-        yield record.asked, None
-    if record.called is not None:
-        roots = [root for root in record.roots if any(True for _ in root.parameters())]
-        yield record.called, Calls(roots or [model])
-
-
-def _again(
-    replay: Replay, record: Any, begun: Begun, model: nn.Module, optimizer: Any, batch: Any, before: Snapshot
-) -> tuple[float, str]:
+def _again(way: _Way, record: Record, model: nn.Module, optimizer: Any, before: Snapshot) -> tuple[float, str]:
     """The loss of the first iteration once more, from the same state and random numbers; how that failed, if it did."""
     world = RandomState()
     try:
         with torch.enable_grad():
-            losses = (0, record.own_losses())
-            return float(replay.loss(model, optimizer, batch, losses=losses, random=begun.random).detach()), ""
+            losses = (0, max(1, len(way.losses)))
+            return float(way.replay.loss(model, optimizer, way.batch, losses=losses, random=way.random).detach()), ""
     except (OutOfTime, KeyboardInterrupt):
         raise
     except Exception as error:  # noqa: BLE001  # then this is not the way to ask it
@@ -184,7 +193,7 @@ def _again(
 
 def _recipe(
     script: Script,
-    replay: Replay,
+    way: _Way,
     optimizer: Any,
     model: nn.Module,
     name: str,
@@ -194,11 +203,11 @@ def _recipe(
     *,
     several: bool,
 ) -> Found:
-    record = script.record
+    record, replay = script.record, way.replay
     notes = [f"ran to the first step of {type(record.optimizer).__name__}{_at(record.step)}", *said]
     if several:
         notes.append(f"judged for {type(optimizer).__name__}, which trains {name or type(model).__name__}")
-    loader: Any = next(iter(record.loaders.values()), None)
+    loader: Any = way.loader
     if replay.calls is not None:
         loader = CallLoader(replay, model, optimizer)
         notes.append(f"batches are what the loop gives {name or type(model).__name__} and its loss")

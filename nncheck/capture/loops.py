@@ -41,14 +41,18 @@ def common_loop(begun: Sequence[Stood], *others: Sequence[Stood]) -> SourceLoop 
         owner = _owner(stood.frame.f_code)
         body = None if owner is None else _stretch(owner.body, lines)
         if owner is not None and body:
-            return SourceLoop(stood, owner, _around(body))
+            return SourceLoop(stood, owner, _around(body), is_loop=False)
     return None
 
 
 class SourceLoop:
-    """A loop statement with the variables that were there when it was left. `line`, `last_line`: where it stands in its file."""
+    """A loop statement with the variables that were there when it was left. `line`, `last_line`: where it stands in its file.
 
-    def __init__(self, stood: Stood, owner: Any, loop: Loop) -> None:
+    is_loop: whether the user wrote it as one, and not only the statements of a single round.
+    """
+
+    def __init__(self, stood: Stood, owner: Any, loop: Loop, *, is_loop: bool = True) -> None:
+        self.is_loop = is_loop
         self._frame, self._names = stood.frame, stood.names
         self.file = stood.frame.f_code.co_filename
         self.line, self.last_line = loop.lineno, loop.end_lineno or loop.lineno

@@ -45,42 +45,59 @@ def frames_within(outermost: FrameType | None) -> Iterator[FrameType]:
 CALL = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Begun:
-    """The beginning of an iteration: where the script asked for a batch or called its model.
+    """Where an iteration may have begun: the script asked for a batch there, or called its model.
 
-    random: the generators as they were then: when each loader had given its batch, by the loader's id; at the call under `CALL`.
+    order: its number among all events. random: the generators at the call, under `CALL`.
     taken: what the models and losses were given from a call on.
     """
 
     stack: tuple[Stood, ...]
+    order: int
     random: dict[int, RandomState] = field(default_factory=dict)
     taken: Taken = field(default_factory=Taken)
 
 
+@dataclass(kw_only=True)
+class Request(Begun):
+    """A loader was asked for a batch; `after`: the generators when it had given it."""
+
+    loader: Any
+    batch: Any = None
+    after: RandomState | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What backward was called on; `version`: how often the weights had been changed by then."""
+
+    value: float
+    version: int
+    order: int
+
+
 @dataclass
 class Record:
-    """Events in the order in which they came. What belongs to one iteration is begun anew with each batch.
+    """Events, numbered in the order in which they came.
 
-    roots: modules that the script called itself; tensors: theirs, as they were before the first call; modes: as they were trained.
-    given: the batch that each loader gave in this iteration, in order, by the loader's id; loaders: those loaders.
-    asked: where the first of them was asked; called: where the model was called first since the last backward pass.
-    losses: what backward was called on since, each with `version()` then; backward: where it was called last.
-    micro: iterations that called backward.
+    roots: modules that the script called itself; tensors: theirs, with value and version before the first call; modes: as they were trained.
+    requests: the last of each loader, in order, by the loader's id; asked: the numbers of all of them.
+    called: where the model was called first since the last backward pass; calls: the numbers of all such calls.
+    losses: what backward was called on; backward: where it was called last.
     optimizer: the first to step, at `step`. made: the user's line that made an optimizer, loader or schedule.
     written: files that were opened for writing. processes: places where child processes were started.
     """
 
     roots: list[nn.Module] = field(default_factory=list)
-    tensors: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    tensors: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
     modes: dict[nn.Module, bool] = field(default_factory=dict)
-    given: dict[int, Any] = field(default_factory=dict)
-    loaders: dict[int, Any] = field(default_factory=dict)
-    asked: Begun | None = None
+    requests: dict[int, Request] = field(default_factory=dict)
+    asked: dict[int, list[int]] = field(default_factory=dict)
     called: Begun | None = None
-    losses: list[tuple[float, int]] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
     backward: tuple[Stood, ...] = ()
-    micro: int = 0
     optimizer: Optimizer | None = None
     closure: bool = False
     step: tuple[Stood, ...] = ()
@@ -88,17 +105,25 @@ class Record:
     written: list[str] = field(default_factory=list)
     processes: list[Place] = field(default_factory=list)
 
-    def own_losses(self) -> int:
-        """How many losses the first step goes back from: a sharpness-aware one has moved the weights before the others."""
-        return max(1, sum(version == self.losses[0][1] for _, version in self.losses))
+    order: int = 0
+
+    def next(self) -> int:
+        """The number of the next event."""
+        self.order += 1
+        return self.order
+
+    def newest_losses(self) -> list[float]:
+        """What was gone back from since the last batch was asked for, or the model called anew."""
+        begun = max([request.order for request in self.requests.values()] or [self.called.order if self.called else 0])
+        return [loss.value for loss in self.losses if loss.order > begun]
 
     def version(self) -> int:
         """A number that grows with every change of a weight in place."""
-        return sum(tensor._version for tensor, _ in self.tensors if tensor.requires_grad)
+        return sum(tensor._version - noted for tensor, _, noted in self.tensors if tensor.requires_grad)
 
     def put_back(self) -> None:
         """The models as they were before the script first called them: a step in several parts may have moved them since."""
-        for tensor, value in self.tensors:
+        for tensor, value, _ in self.tensors:
             tensor.data.copy_(value)
         for module, training in self.modes.items():
             module.training = training

@@ -97,7 +97,7 @@ class Replay:
     @contextmanager
     def _replaying(self, batch: Any, random: Mapping[int, RandomState] = MappingProxyType({})) -> Iterator[None]:
         script = self._script
-        script.mode, script.handed, script.random = "replay", batch, random
+        script.mode, script.handed, script.handed_over, script.random = "replay", batch, 0, random
         try:
             with self.calls.around(batch, random.get(CALL)) if self.calls is not None else ExitStack():
                 yield

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from nncheck.capture.frameworks import Library, library_at_work
 from nncheck.capture.onward import Onward, go_on
 from nncheck.capture.overlay import Overlay
-from nncheck.capture.record import CALL, Begun, Record, standing
+from nncheck.capture.record import CALL, Begun, Loss, Record, Request, standing
+from nncheck.errors import CannotMeasure
 from nncheck.lab import batch as batches
 from nncheck.lab.snapshot import RandomState
 from nncheck.observe.source import calling_place
@@ -22,6 +23,10 @@ from nncheck.observe.source import calling_place
 # What the script's calls mean: "record" everything and do it for real; "replay" its loop, on batches that it is handed; "off"
 # while nncheck's own work goes on inside it; "onward" lets it go on for real, watched; "ending" lets its last lines run.
 Mode = Literal["record", "replay", "off", "onward", "ending"]
+
+
+# A round of the loop asks for one batch, or for as many as it accumulates.
+MOST_HANDED = 256
 
 
 class Ended(BaseException):
@@ -43,6 +48,9 @@ class Script:
         self.mode: Mode = "record"
         self.source: Any = None
         self.handed: Any = None
+        self.handed_over = 0
+        self.beside: Mapping[int, Any] = {}
+        """What every loader of the iteration gave in it, by the loader's id."""
         self.random: Mapping[int, RandomState] = {}
         self.calls: Any = None
         self.onward: Onward | None = None
@@ -109,24 +117,25 @@ class Script:
         raise Ended
 
     # What the hooks tell.
-    def asked(self, loader: Any) -> Begun | None:
-        """A loader is asked for a batch; if that begins an iteration, where."""
+    def asked(self, loader: Any) -> Request:
+        """A loader is asked for a batch."""
         record = self.record
-        if id(loader) in record.given:
-            record.given.clear()  # the same one again: another iteration
-        if record.given:
-            return None
-        return Begun(stack=standing(self._outermost))
+        return Request(stack=standing(self._outermost), order=record.next(), loader=loader)
 
-    def given(self, loader: Any, batch: Any, begun: Begun | None) -> None:
+    def given(self, request: Request, batch: Any) -> None:
         """A loader has given a batch."""
         record = self.record
-        record.given[id(loader)], record.loaders[id(loader)] = batch, loader
-        if begun is not None:
-            record.asked, record.called = begun, None
-            record.losses.clear()
-        if record.asked is not None:
-            record.asked.random[id(loader)] = RandomState()
+        request.batch, request.after = batch, RandomState()
+        record.requests.pop(id(request.loader), None)  # the last to be asked stands last
+        record.requests[id(request.loader)] = request
+        record.asked.setdefault(id(request.loader), []).append(request.order)
+        record.called = None
+
+    def hand_over(self) -> None:
+        """A batch is handed to the loop once more. Raises CannotMeasure if it goes on asking and never comes to an end."""
+        self.handed_over += 1
+        if self.handed_over > MOST_HANDED:
+            raise CannotMeasure("the loop asks for batches without end before it comes back")
 
     def lossy(self, loss: Tensor) -> bool:
         """`backward` is called on a loss; returns whether it is to be done."""
@@ -137,12 +146,11 @@ class Script:
             self.watcher.lossy(loss)
         if self.mode != "record":
             return True
-        record.losses.append((float(loss.detach().sum()), record.version()))
+        record.losses.append(Loss(value=float(loss.detach().sum()), version=record.version(), order=record.next()))
         record.backward = standing(self._outermost)
         if record.optimizer is not None:  # inside the closure of the first step
             record.step = record.backward
             self._stop()
-        record.micro += len(record.losses) == 1
         return True
 
     def stepping(self, optimizer: Any, *, closure: bool) -> None:
@@ -176,13 +184,13 @@ class Script:
             self._note(module)
         if torch.is_grad_enabled():  # a validation before the first step has modes of its own
             record.modes |= {m: m.training for m in module.modules()}
-        if torch.is_grad_enabled() and not record.given and (record.called is None or record.losses):
-            here = Begun(stack=standing(self._outermost), random={CALL: RandomState()})
-            # The same lines again are another iteration; another line is a second model, or a second loss, of the same one.
-            if record.called is None or _lines(here) == _lines(record.called):
-                record.called = here
-                record.losses.clear()
-        if torch.is_grad_enabled() and record.called is not None:
+        if torch.is_grad_enabled():
+            if record.called is None or (record.losses and record.losses[-1].order > record.called.order):
+                here = Begun(stack=standing(self._outermost), order=record.next(), random={CALL: RandomState()})
+                # The same lines again are another iteration; another line is a second model, or a second loss, of the same one.
+                if record.called is None or _lines(here) == _lines(record.called):
+                    record.called = here
+                    record.calls.append(here.order)
             batches.map_tensors(record.called.taken.data, (args, kwargs))
 
     def scoring(self, target: Tensor) -> None:
@@ -192,10 +200,10 @@ class Script:
 
     def _note(self, module: nn.Module) -> None:
         record = self.record
-        held = {id(tensor) for tensor, _ in record.tensors}
+        held = {id(tensor) for tensor, _, _ in record.tensors}
         for tensor in (*module.parameters(), *module.buffers()):
             if id(tensor) not in held and not nn.parameter.is_lazy(tensor):
-                record.tensors.append((tensor, tensor.detach().clone()))
+                record.tensors.append((tensor, tensor.detach().clone(), tensor._version))
 
     def leaving(self, module: nn.Module, output: Any = None) -> None:
         """A module returned, or raised."""

@@ -36,19 +36,20 @@ class Tap:
         if script.iterating:
             return next(self._iterator)
         if script.mode == "record":
-            begun = script.asked(self.loader)
+            request = script.asked(self.loader)
             batch = self._own()
-            script.given(self.loader, batch, begun)
+            script.given(request, batch)
             return batch
         if script.mode == "onward":
             return script.watcher.next(self, iter(self._own, _NEVER))
         if script.mode != "replay":
             return next(self._iterator)
-        known = script.record.given
+        known = script.beside
         if id(self.loader) in known and (self.loader is not script.source or script.handed is not None):
             if id(self.loader) in script.random:
                 script.random[id(self.loader)].restore()
             if self.loader is script.source:
+                script.hand_over()
                 return script.handed
             return known[id(self.loader)]  # a second loader of the same loop: what it gave beside the first batch
         self._given += 1

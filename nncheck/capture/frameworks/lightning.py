@@ -86,8 +86,8 @@ def lightning_at_work(script: Script, trainer: Any) -> Library | None:
     record = script.record
     moved = advance[0].names.get("batch")
     given = trainer.train_dataloader
-    own = id(given) in record.loaders
-    raw = record.given.get(id(given)) if own else None
+    own = id(given) in record.requests
+    raw = record.requests[id(given)].batch if own else None
     tried = [batch for batch in (raw, moved) if batch is not None]
     return Library(
         name="Lightning",
