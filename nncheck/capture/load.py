@@ -148,9 +148,19 @@ def _way(script: Script, model: nn.Module, optimizer: Any, state: list[Any]) -> 
         f"{shown(str(script.path))}: its training loop could not be asked again"
         + ("" if tried else ": no loop leads from a batch to its backward pass"),
         places=_user_line(record.backward),
-        detail="; ".join(tried),
+        detail="; ".join([*tried, f"found were {_parts(record, model, optimizer)}"]),
         help=f"nncheck init {shown(str(script.path))} writes down what was found; put the loss into its training_step",
     )
+
+
+def _parts(record: Record, model: nn.Module, optimizer: Any) -> str:
+    parts = [f"the model {type(model).__name__}", f"{type(optimizer).__name__}{_at(record.step)}"]
+    parts += [
+        f"a loader of {type(r.loader.dataset).__name__}"
+        for r in record.requests.values()
+        if hasattr(r.loader, "dataset")
+    ]
+    return ", ".join([*parts, f"backward{_at(record.backward)}"])
 
 
 def _ways(script: Script, model: nn.Module, state: list[Any]) -> Iterator[_Way]:

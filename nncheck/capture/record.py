@@ -81,7 +81,8 @@ class Loss:
 class Record:
     """Events, numbered in the order in which they came.
 
-    roots: modules that the script called itself; tensors: theirs, with value and version before the first call; modes: as they were trained.
+    roots: modules that the script called itself; tensors: theirs, with value and version before the first call; modes: as they
+    were trained.
     requests: the last of each loader, in order, by the loader's id; asked: the numbers of all of them.
     called: where the model was called first since the last backward pass; calls: the numbers of all such calls.
     losses: what backward was called on; backward: where it was called last.
