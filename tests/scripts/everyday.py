@@ -186,7 +186,7 @@ script(
         "host-sync",
         old="        hits = int((output.argmax(dim=1) == targets).sum())\n",
         new="        hits = sum(output[i].argmax().item() == targets[i].item() for i in range(len(targets)))\n",
-        row="O26",
+        row="-",
     ),
     fault(
         "head-only",
@@ -204,7 +204,7 @@ script(
     fault(
         "never-back-to-train",
         "train-eval-mode",
-        old="    # switch to train mode\n    model.train()\n",
+        old="    model.train()  # batch statistics on\n",
         new="",
         row="E02",
     ),
@@ -250,7 +250,7 @@ script(
     fault(
         "loss-not-divided",
         "gradient-accumulation",
-        old="        loss = loss / gradient_accumulation_steps  # scale the loss to account for gradient accumulation\n",
+        old="        loss = loss / gradient_accumulation_steps  # so that the sum is a mean\n",
         new="",
         row="O19",
     ),
@@ -339,7 +339,7 @@ script(
     fault(
         "evaluate-leaves-eval",
         "train-eval-mode",
-        old="    model.train()  # reset model back to training mode\n",
+        old="    model.train()  # dropout on again\n",
         new="",
         row="E02",
     ),
@@ -653,6 +653,7 @@ script(
         "divergence-with-wrong-sign",
         "loss-decreases",
         "finite-values",
+        "overfit-batch",
         old="    KLD = -0.5 * torch.sum(",
         new="    KLD = 0.5 * torch.sum(",
         row="L29",
@@ -807,11 +808,11 @@ script(
         "gradient-clipping",
         old="""        loss.backward()
 
-        # `clip_grad_norm` helps prevent the exploding gradient problem in RNNs / LSTMs.
+        # an LSTM may explode now and then
         torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
         optimizer.step()
 """,
-        new="""        # `clip_grad_norm` helps prevent the exploding gradient problem in RNNs / LSTMs.
+        new="""        # an LSTM may explode now and then
         torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
         loss.backward()
         optimizer.step()

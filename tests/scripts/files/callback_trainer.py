@@ -16,7 +16,7 @@ from torch.utils.data.dataloader import DataLoader
 
 
 class SortDataset(Dataset):
-    """ Input: 0 0 2 1 0 1 -> Output: 0 0 0 1 1 2, fed to the transformer as one string, shifted by one """
+    """ 3 0 2 1 0 1 | 0 0 1 1 2 3 as one row; what is left of the bar is given, what is right of it is asked for """
 
     def __init__(self, split, length=6, num_digits=4):
         assert split in {'train', 'test'}
@@ -34,19 +34,19 @@ class SortDataset(Dataset):
         return self.length * 2 - 1
 
     def __getitem__(self, idx):
-        # use rejection sampling to generate an input example from the desired split
+        # draw until one of this split comes
         while True:
             inp = torch.randint(self.num_digits, size=(self.length,), dtype=torch.long)
-            # figure out if this generated example is train or test based on its hash
+            # every row belongs to one side for good
             h = zlib.crc32(bytes(inp.tolist()))
             inp_split = 'test' if h % 4 == 0 else 'train'
             if inp_split == self.split:
-                break  # ok
+                break
         sol = torch.sort(inp)[0]
         cat = torch.cat((inp, sol), dim=0)
         x = cat[:-1].clone()
         y = cat[1:].clone()
-        # we only want to predict at output locations, mask out the loss at the input locations
+        # the given half is not to be predicted
         y[:self.length - 1] = -1
         return x, y
 
@@ -90,7 +90,7 @@ class GPT(nn.Module):
                 nn.init.normal_(p, mean=0.0, std=0.05)
 
     def configure_optimizers(self, train_config):
-        """ weights of Linear layers experience weight decay, biases, norms and embeddings don't """
+        """ only the matrices of Linear layers decay """
         decay, no_decay = [], []
         for m in self.modules():
             for pn, p in m.named_parameters(recurse=False):
@@ -147,17 +147,14 @@ class Trainer:
         while True:
             x, y = next(data_iter)
             logits, self.loss = model(x, y)
-            # backprop and update the parameters
             model.zero_grad(set_to_none=True)
             self.loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_norm_clip)
             self.optimizer.step()
 
             self.trigger_callbacks('on_batch_end')
-            self.iter_num += 1
-            tnow = time.time()
-            self.iter_dt = tnow - self.iter_time
-            self.iter_time = tnow
+            now = time.time()
+            self.iter_num, self.iter_dt, self.iter_time = self.iter_num + 1, now - self.iter_time, now
             if config.max_iters is not None and self.iter_num >= config.max_iters:
                 break
 

@@ -29,7 +29,7 @@ max_iters = 150
 weight_decay = 1e-1
 beta1, beta2 = 0.9, 0.99
 grad_clip = 1.0
-# learning rate decay settings
+# schedule
 warmup_iters = 10
 lr_decay_iters = max_iters
 min_lr = 3e-4
@@ -88,9 +88,9 @@ class GPT(nn.Module):
         self.ln_f = nn.LayerNorm(n_embd)
         self.lm_head = nn.Linear(n_embd, vocab_size, bias=False)
         self.apply(self._init_weights)
-        for pn, p in self.named_parameters():  # scaled init of the residual projections
+        for pn, p in self.named_parameters():  # what is added to the residual stream starts smaller
             if pn.endswith('proj.weight'):
-                nn.init.normal_(p, mean=0.0, std=0.02 / math.sqrt(2 * n_layer))
+                nn.init.normal_(p, std=0.02 / math.sqrt(2 * n_layer))
 
     def _init_weights(self, module):
         if isinstance(module, (nn.Linear, nn.Embedding)):
@@ -136,27 +136,27 @@ def estimate_loss():
 
 
 def get_lr(it):
-    # 1) linear warmup for warmup_iters steps 2) min learning rate past lr_decay_iters 3) cosine in between
+    # up in a line, then down along half a cosine, then flat
     if it < warmup_iters:
         return learning_rate * (it + 1) / (warmup_iters + 1)
     if it > lr_decay_iters:
         return min_lr
-    decay_ratio = (it - warmup_iters) / (lr_decay_iters - warmup_iters)
-    return min_lr + 0.5 * (1.0 + math.cos(math.pi * decay_ratio)) * (learning_rate - min_lr)
+    done = (it - warmup_iters) / (lr_decay_iters - warmup_iters)
+    return min_lr + (learning_rate - min_lr) * (1 + math.cos(done * math.pi)) / 2
 
 
 # training loop
-X, Y = get_batch('train')  # fetch the very first batch
+X, Y = get_batch('train')
 t0 = time.time()
 iter_num = 0
 best_val_loss = 1e9
 while True:
-    # determine and set the learning rate for this iteration
+    # this iteration's rate
     lr = get_lr(iter_num)
     for param_group in optimizer.param_groups:
         param_group['lr'] = lr
 
-    # evaluate the loss on train/val sets and write checkpoints
+    # how are we doing?
     if iter_num % eval_interval == 0:
         losses = estimate_loss()
         print(f"step {iter_num}: train loss {losses['train']:.4f}, val loss {losses['val']:.4f}")
@@ -164,19 +164,17 @@ while True:
             best_val_loss = losses['val']
             torch.save({'model': model.state_dict(), 'optimizer': optimizer.state_dict(), 'iter_num': iter_num}, 'ckpt.pt')
 
-    # forward backward update, with gradient accumulation to simulate a larger batch size
+    # a few micro-batches make one update; the next one is fetched while the graph is still warm
     for micro_step in range(gradient_accumulation_steps):
         logits, loss = model(X, Y)
-        loss = loss / gradient_accumulation_steps  # scale the loss to account for gradient accumulation
+        loss = loss / gradient_accumulation_steps  # so that the sum is a mean
         X, Y = get_batch('train')
         loss.backward()
-    # clip the gradient
     if grad_clip != 0.0:
         torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
-    # timing and logging
     t1 = time.time()
     dt, t0 = t1 - t0, t1
     if iter_num % log_interval == 0:
@@ -184,6 +182,5 @@ while True:
         print(f"iter {iter_num}: loss {lossf:.4f}, time {dt * 1000:.2f}ms")
     iter_num += 1
 
-    # termination conditions
     if iter_num > max_iters:
         break

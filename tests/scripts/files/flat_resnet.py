@@ -1,4 +1,4 @@
-'''Train a small ResNet on 8x8 digits with PyTorch.'''
+'''Small ResNet for the 8x8 digits.'''
 import argparse
 import os
 import sys
@@ -12,16 +12,16 @@ import torch.optim as optim
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, Dataset
 
-parser = argparse.ArgumentParser(description='PyTorch Digits Training')
+parser = argparse.ArgumentParser(description='digits, small ResNet')
 parser.add_argument('--lr', default=0.05, type=float, help='learning rate')
 parser.add_argument('--epochs', default=3, type=int)
-parser.add_argument('--resume', '-r', action='store_true', help='resume from checkpoint')
+parser.add_argument('--resume', '-r', action='store_true', help='go on from the last checkpoint')
 args = parser.parse_args()
 
 torch.manual_seed(0)
 device = 'cuda' if torch.cuda.is_available() else 'cpu'
-best_acc = 0  # best test accuracy
-start_epoch = 0  # start from epoch 0 or last checkpoint epoch
+best_acc = 0
+start_epoch = 0
 
 
 class Digits(Dataset):
@@ -87,18 +87,18 @@ class ResNet(nn.Module):
 
 
 # Data
-print('==> Preparing data..')
+print('--- data')
 trainset = Digits(train=True)
 trainloader = DataLoader(trainset, batch_size=64, shuffle=True)
 testset = Digits(train=False)
 testloader = DataLoader(testset, batch_size=100, shuffle=False)
 
 # Model
-print('==> Building model..')
+print('--- model')
 net = ResNet().to(device)
 
 if args.resume:
-    print('==> Resuming from checkpoint..')
+    print('--- going on from ./checkpoint')
     checkpoint = torch.load('./checkpoint/ckpt.pth')
     net.load_state_dict(checkpoint['net'])
     best_acc = checkpoint['acc']
@@ -120,7 +120,7 @@ def progress_bar(current, total, msg):
 
 # Training
 def train(epoch):
-    print('\nEpoch: %d' % epoch)
+    print('\nepoch %d' % epoch)
     net.train()
     train_loss = 0
     correct = 0
@@ -137,7 +137,7 @@ def train(epoch):
         _, predicted = outputs.max(1)
         total += targets.size(0)
         correct += predicted.eq(targets).sum().item()
-        progress_bar(batch_idx, len(trainloader), 'Loss: %.3f | Acc: %.3f%% (%d/%d)'
+        progress_bar(batch_idx, len(trainloader), 'loss %.3f | acc %.2f%% (%d of %d)'
                      % (train_loss / (batch_idx + 1), 100. * correct / total, correct, total))
 
 
@@ -156,11 +156,11 @@ def test(epoch):
             seen += targets.size(0)
             hits += predicted.eq(targets).sum().item()
 
-    # Save checkpoint.
+    # keep the best
     acc = 100. * hits / seen
-    print('Test loss: %.3f | Acc: %.3f%%' % (test_loss / len(testloader), acc))
+    print('test loss %.3f | acc %.2f%%' % (test_loss / len(testloader), acc))
     if acc > best_acc:
-        print('Saving..')
+        print('new best, saved')
         os.makedirs('checkpoint', exist_ok=True)
         torch.save({'net': net.state_dict(), 'acc': acc, 'epoch': epoch}, './checkpoint/ckpt.pth')
         best_acc = acc

@@ -10,16 +10,16 @@ import torch.optim
 import torch.utils.data
 
 parser = argparse.ArgumentParser(description='Gratings Training')
-parser.add_argument('-j', '--workers', default=0, type=int, metavar='N', help='number of data loading workers')
-parser.add_argument('--epochs', default=3, type=int, metavar='N', help='number of total epochs to run')
-parser.add_argument('--start-epoch', default=0, type=int, metavar='N', help='manual epoch number (useful on restarts)')
-parser.add_argument('-b', '--batch-size', default=32, type=int, metavar='N', help='mini-batch size')
+parser.add_argument('-j', '--workers', default=0, type=int, metavar='N', help='processes that load data')
+parser.add_argument('--epochs', default=3, type=int, metavar='N', help='epochs in total')
+parser.add_argument('--start-epoch', default=0, type=int, metavar='N', help='first epoch')
+parser.add_argument('-b', '--batch-size', default=32, type=int, metavar='N', help='images per step')
 parser.add_argument('--lr', '--learning-rate', default=0.05, type=float, metavar='LR', dest='lr')
-parser.add_argument('--momentum', default=0.9, type=float, metavar='M', help='momentum')
+parser.add_argument('--momentum', default=0.9, type=float, metavar='M')
 parser.add_argument('--wd', '--weight-decay', default=1e-4, type=float, metavar='W', dest='weight_decay')
-parser.add_argument('-p', '--print-freq', default=10, type=int, metavar='N', help='print frequency (default: 10)')
-parser.add_argument('--resume', default='', type=str, metavar='PATH', help='path to latest checkpoint')
-parser.add_argument('--seed', default=3, type=int, help='seed for initializing training. ')
+parser.add_argument('-p', '--print-freq', default=10, type=int, metavar='N', help='steps between two lines')
+parser.add_argument('--resume', default='', type=str, metavar='PATH', help='checkpoint to go on from')
+parser.add_argument('--seed', default=3, type=int, help='for weights, data and order')
 
 CLASSES = 6
 best_acc1 = 0
@@ -63,7 +63,7 @@ class SmallNet(nn.Module):
 
 def main_worker(args):
     global best_acc1
-    print("=> creating model 'smallnet'")
+    print("model: smallnet, {} classes".format(CLASSES))
     model = SmallNet()
     criterion = nn.CrossEntropyLoss()
     model.fc = nn.Linear(model.fc.in_features, CLASSES)
@@ -74,7 +74,7 @@ def main_worker(args):
         args.start_epoch, best_acc1 = checkpoint['epoch'], checkpoint['best_acc1']
         model.load_state_dict(checkpoint['state_dict'])
         optimizer.load_state_dict(checkpoint['optimizer'])
-        print("=> loaded checkpoint '{}' (epoch {})".format(args.resume, checkpoint['epoch']))
+        print("going on from {} after epoch {}".format(args.resume, checkpoint['epoch']))
 
     generator = torch.Generator().manual_seed(args.seed)
     train_dataset, val_dataset = gratings(1600, generator), gratings(400, generator)
@@ -102,30 +102,25 @@ def train(train_loader, model, criterion, optimizer, epoch, args):
     progress = ProgressMeter(len(train_loader), [batch_time, data_time, losses, top1, top3],
                              prefix="Epoch: [{}]".format(epoch))
 
-    # switch to train mode
-    model.train()
+    model.train()  # batch statistics on
 
     end = time.time()
     for i, (images, target) in enumerate(train_loader):
-        # measure data loading time
         data_time.update(time.time() - end)
 
-        # compute output
         output = model(images)
         loss = criterion(output, target)
 
-        # measure accuracy and record loss
+        # meters
         acc1, acc3 = accuracy(output, target, topk=(1, 3))
         losses.update(loss.item(), images.size(0))
-        top1.update(acc1[0], images.size(0))
-        top3.update(acc3[0], images.size(0))
+        top1.update(acc1.item(), images.size(0))
+        top3.update(acc3.item(), images.size(0))
 
-        # compute gradient and do SGD step
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-        # measure elapsed time
         batch_time.update(time.time() - end)
         end = time.time()
         if i % args.print_freq == 0:
@@ -137,15 +132,14 @@ def validate(val_loader, model, criterion, args):
     top1 = AverageMeter('Acc@1', ':6.2f')
     top3 = AverageMeter('Acc@3', ':6.2f')
 
-    # switch to evaluate mode
-    model.eval()
+    model.eval()  # running statistics from here on
     with torch.no_grad():
         for images, target in val_loader:
             output = model(images)
             acc1, acc3 = accuracy(output, target, topk=(1, 3))
             losses.update(criterion(output, target).item(), images.size(0))
-            top1.update(acc1[0], images.size(0))
-            top3.update(acc3[0], images.size(0))
+            top1.update(acc1.item(), images.size(0))
+            top3.update(acc3.item(), images.size(0))
     print(' * Acc@1 {top1.avg:.3f} Acc@3 {top3.avg:.3f} Loss {loss.avg:.4f}'.format(top1=top1, top3=top3, loss=losses))
     return top1.avg
 
@@ -157,7 +151,7 @@ def save_checkpoint(state, is_best, filename='checkpoint.pth.tar'):
 
 
 class AverageMeter(object):
-    """Computes and stores the average and current value"""
+    """The last value and the mean of all so far, weighted by n"""
     def __init__(self, name, fmt=':f'):
         self.name, self.fmt = name, fmt
         self.val = self.avg = self.sum = self.count = 0
@@ -181,25 +175,20 @@ class ProgressMeter(object):
 
 
 def adjust_learning_rate(optimizer, epoch, args):
-    """Sets the learning rate to the initial LR decayed by 10 every 2 epochs"""
+    """A tenth of the rate after every second epoch"""
     lr = args.lr * (0.1 ** (epoch // 2))
     for param_group in optimizer.param_groups:
         param_group['lr'] = lr
 
 
 def accuracy(output, target, topk=(1,)):
-    """Computes the accuracy over the k top predictions for the specified values of k"""
+    """Percentages of targets among the k highest scores, for every k in topk"""
     with torch.no_grad():
         maxk = max(topk)
         batch_size = target.size(0)
         _, pred = output.topk(maxk, 1, True, True)
-        pred = pred.t()
-        correct = pred.eq(target.view(1, -1).expand_as(pred))
-        res = []
-        for k in topk:
-            correct_k = correct[:k].reshape(-1).float().sum(0, keepdim=True)
-            res.append(correct_k.mul_(100.0 / batch_size))
-        return res
+        found = (pred == target.unsqueeze(1)).float()
+        return [found[:, :k].sum() * 100.0 / batch_size for k in topk]
 
 
 if __name__ == '__main__':

@@ -78,7 +78,7 @@ class MLP(nn.Module):
             if isinstance(m, nn.Linear):
                 nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
                 nn.init.zeros_(m.bias)
-        nn.init.xavier_uniform_(self.net[-1].weight, gain=0.3)
+        nn.init.xavier_uniform_(self.net[-1].weight, gain=0.1)
 
     def forward(self, x):
         return self.net(x)

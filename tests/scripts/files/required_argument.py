@@ -41,9 +41,8 @@ def train(args, model, device, train_loader, optimizer, epoch):
         loss.backward()
         optimizer.step()
         if batch_idx % args.log_interval == 0:
-            print('Train Epoch: {} [{}/{} ({:.0f}%)]\tLoss: {:.6f}'.format(
-                epoch, batch_idx * len(data), len(train_loader.dataset),
-                100. * batch_idx / len(train_loader), loss.item()))
+            print('epoch {} batch {}/{} ({:.0f}%)\tloss {:.5f}'.format(
+                epoch, batch_idx, len(train_loader), 100. * batch_idx / len(train_loader), loss.item()))
             if args.dry_run:
                 break
 
@@ -56,13 +55,13 @@ def test(model, device, test_loader):
         for data, target in test_loader:
             data, target = data.to(device), target.to(device)
             output = model(data)
-            test_loss += F.nll_loss(output, target, reduction='sum').item()  # sum up batch loss
-            pred = output.argmax(dim=1, keepdim=True)  # get the index of the max log-probability
+            test_loss += F.nll_loss(output, target, reduction='sum').item()
+            pred = output.argmax(dim=1, keepdim=True)  # (N, 1)
             correct += pred.eq(target.view_as(pred)).sum().item()
 
     test_loss /= len(test_loader.dataset)
 
-    print('\nTest set: Average loss: {:.4f}, Accuracy: {}/{} ({:.0f}%)\n'.format(
+    print('\n  test: loss {:.4f}, {} of {} right ({:.0f}%)\n'.format(
         test_loss, correct, len(test_loader.dataset),
         100. * correct / len(test_loader.dataset)))
 
@@ -78,26 +77,25 @@ def digits():
 
 
 def main():
-    # Training settings
-    parser = argparse.ArgumentParser(description='PyTorch digits example')
+    parser = argparse.ArgumentParser(description='CNN on the small digits')
     parser.add_argument('--hidden', type=int, required=True, metavar='H',
                         help='width of the hidden layer')
     parser.add_argument('--batch-size', type=int, default=32, metavar='N',
-                        help='input batch size for training (default: 32)')
+                        help='pictures per step')
     parser.add_argument('--test-batch-size', type=int, default=200, metavar='N',
-                        help='input batch size for testing (default: 200)')
+                        help='pictures at once when testing')
     parser.add_argument('--epochs', type=int, default=3, metavar='N',
-                        help='number of epochs to train (default: 3)')
+                        help='passes over the training pictures')
     parser.add_argument('--lr', type=float, default=1.0, metavar='LR',
-                        help='learning rate (default: 1.0)')
+                        help='of Adadelta')
     parser.add_argument('--gamma', type=float, default=0.7, metavar='M',
-                        help='Learning rate step gamma (default: 0.7)')
-    parser.add_argument('--no-cuda', action='store_true', help='disables CUDA training')
-    parser.add_argument('--dry-run', action='store_true', help='quickly check a single pass')
-    parser.add_argument('--seed', type=int, default=1, metavar='S', help='random seed (default: 1)')
+                        help='the rate is multiplied by this after each epoch')
+    parser.add_argument('--no-cuda', action='store_true', help='stay on the CPU')
+    parser.add_argument('--dry-run', action='store_true', help='one batch per epoch, to see whether it runs')
+    parser.add_argument('--seed', type=int, default=1, metavar='S', help='for weights, dropout and order')
     parser.add_argument('--log-interval', type=int, default=10, metavar='N',
-                        help='how many batches to wait before logging training status')
-    parser.add_argument('--save-model', action='store_true', help='For Saving the current Model')
+                        help='batches between two lines of output')
+    parser.add_argument('--save-model', action='store_true', help='write the weights in the end')
     args = parser.parse_args()
     use_cuda = not args.no_cuda and torch.cuda.is_available()
 

@@ -77,7 +77,7 @@ class Trainer:
         self.model.load_state_dict(snapshot["model"])
         self.optimizer.load_state_dict(snapshot["optimizer"])
         self.epochs_run = snapshot["epochs_run"]
-        print(f"Resuming training from snapshot at epoch {self.epochs_run}")
+        print(f"snapshot found, going on with epoch {self.epochs_run}")
 
     def _save_snapshot(self, epoch: int):
         snapshot = {
@@ -86,7 +86,7 @@ class Trainer:
             "epochs_run": epoch + 1,
         }
         torch.save(snapshot, self.snapshot_path)
-        print(f"Epoch {epoch} | Training snapshot saved at {self.snapshot_path}")
+        print(f"  wrote {self.snapshot_path}")
 
     def _run_batch(self, source, targets, train: bool = True):
         """One batch; the weights move only when train is set. Returns the summed loss and the number of hits."""
@@ -122,7 +122,7 @@ class Trainer:
         for epoch in range(self.epochs_run, max_epochs):
             train_loss = self._train_epoch(epoch)
             val_loss, val_acc = self._validate()
-            print(f"Epoch {epoch} | Batchsize: {self.train_data.batch_size} | Steps: {len(self.train_data)} "
+            print(f"epoch {epoch} | {len(self.train_data)} steps of {self.train_data.batch_size} "
                   f"| loss {train_loss:.4f} | val loss {val_loss:.4f} | val acc {val_acc:.3f}")
             if not math.isfinite(train_loss) or (min_loss is not None and val_loss < min_loss):
                 break
@@ -140,10 +140,10 @@ def load_train_objs(seed: int):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="simple training job")
-    parser.add_argument("total_epochs", type=int, help="Total epochs to train the model")
-    parser.add_argument("save_every", type=int, help="How often to save a snapshot")
-    parser.add_argument("--batch_size", default=32, type=int, help="Input batch size (default: 32)")
+    parser = argparse.ArgumentParser(description="which shape is it?")
+    parser.add_argument("total_epochs", type=int, help="epochs")
+    parser.add_argument("save_every", type=int, help="epochs between two snapshots")
+    parser.add_argument("--batch_size", default=32, type=int, help="pictures per step")
     args = parser.parse_args()
 
     train_set, val_set, model, optimizer = load_train_objs(seed=1234)

@@ -93,11 +93,10 @@ class UNet(nn.Module):
 
 
 def dice_coeff(input, target, epsilon=1e-6):
-    # average of the Dice coefficient over the batch and the classes, both (N, C, H, W)
-    inter = 2 * (input * target).sum(dim=(-1, -2))
-    sets_sum = input.sum(dim=(-1, -2)) + target.sum(dim=(-1, -2))
-    sets_sum = torch.where(sets_sum == 0, inter, sets_sum)
-    return ((inter + epsilon) / (sets_sum + epsilon)).mean()
+    # both (N, C, H, W); one coefficient per picture and class, then their mean
+    both = (input * target).flatten(2).sum(-1)
+    either = (input + target).flatten(2).sum(-1)
+    return ((2 * both + epsilon) / (either + epsilon)).mean()
 
 
 def dice_loss(input, target):
@@ -111,7 +110,7 @@ def evaluate(net, dataloader, device):
     for batch in dataloader:
         image, mask_true = batch['image'].to(device), batch['mask'].to(device)
         mask_pred = net(image)
-        # convert to one-hot format and score everything but the background
+        # hard masks, and the background does not count
         mask_true = F.one_hot(mask_true, net.n_classes).permute(0, 3, 1, 2).float()
         mask_pred = F.one_hot(mask_pred.argmax(dim=1), net.n_classes).permute(0, 3, 1, 2).float()
         dice_score += dice_coeff(mask_pred[:, 1:], mask_true[:, 1:]) * len(image)
@@ -121,24 +120,19 @@ def evaluate(net, dataloader, device):
 
 
 def train_model(model, device, epochs, batch_size, learning_rate, val_percent=0.15, gradient_clipping=1.0):
-    # 1. Create dataset
     dataset = BlobDataset(640)
-    # 2. Split into train / validation partitions
     n_val = int(len(dataset) * val_percent)
     n_train = len(dataset) - n_val
     train_set, val_set = random_split(dataset, [n_train, n_val], generator=torch.Generator().manual_seed(0))
-    # 3. Create data loaders
     loader_args = dict(batch_size=batch_size, num_workers=0)
     train_loader = DataLoader(train_set, shuffle=True, **loader_args)
     val_loader = DataLoader(val_set, shuffle=False, drop_last=False, **loader_args)
 
     logging.info(f'Starting training: {epochs} epochs, {n_train} pictures to train, {n_val} to validate, on {device}')
-    # 4. Set up the optimizer and the loss
     optimizer = optim.RMSprop(model.parameters(), lr=learning_rate, weight_decay=1e-8, momentum=0.5)
     criterion = nn.CrossEntropyLoss()
     global_step = 0
 
-    # 5. Begin training
     model.train()
     for epoch in range(1, epochs + 1):
         epoch_loss = 0
@@ -172,10 +166,10 @@ def train_model(model, device, epochs, batch_size, learning_rate, val_percent=0.
 
 
 def get_args():
-    parser = argparse.ArgumentParser(description='Train the UNet on images and target masks')
-    parser.add_argument('--epochs', '-e', metavar='E', type=int, default=3, help='Number of epochs')
-    parser.add_argument('--batch-size', '-b', dest='batch_size', metavar='B', type=int, default=16, help='Batch size')
-    parser.add_argument('--learning-rate', '-l', metavar='LR', type=float, default=1e-3, help='Learning rate', dest='lr')
+    parser = argparse.ArgumentParser(description='U-Net for discs in noise')
+    parser.add_argument('--epochs', '-e', metavar='E', type=int, default=3, help='epochs')
+    parser.add_argument('--batch-size', '-b', dest='batch_size', metavar='B', type=int, default=16, help='pictures per step')
+    parser.add_argument('--learning-rate', '-l', metavar='LR', type=float, default=1e-3, help='of RMSprop', dest='lr')
     return parser.parse_args()
 
 
@@ -185,5 +179,5 @@ if __name__ == '__main__':
     torch.manual_seed(0)
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     model = UNet(n_channels=1, n_classes=2).to(device=device, memory_format=torch.channels_last)
-    logging.info(f'Network: {model.n_channels} input channels, {model.n_classes} output channels (classes)')
+    logging.info(f'{model.n_channels} channel in, {model.n_classes} classes out')
     train_model(model, device, epochs=args.epochs, batch_size=args.batch_size, learning_rate=args.lr)

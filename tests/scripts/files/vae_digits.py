@@ -11,13 +11,13 @@ from sklearn.datasets import load_digits
 
 parser = argparse.ArgumentParser(description='VAE on 8x8 digits')
 parser.add_argument('--batch-size', type=int, default=64, metavar='N',
-                    help='input batch size for training (default: 64)')
+                    help='pictures per step')
 parser.add_argument('--epochs', type=int, default=5, metavar='N',
-                    help='number of epochs to train (default: 5)')
+                    help='passes over the data')
 parser.add_argument('--seed', type=int, default=1, metavar='S',
-                    help='random seed (default: 1)')
+                    help='for all of it')
 parser.add_argument('--log-interval', type=int, default=10, metavar='N',
-                    help='how many batches to wait before logging training status')
+                    help='steps between two lines')
 args = parser.parse_args()
 
 torch.manual_seed(args.seed)
@@ -66,12 +66,11 @@ model = VAE().to(device)
 optimizer = optim.Adam(model.parameters(), lr=2e-3)
 
 
-# Reconstruction + KL divergence losses summed over all elements and batch
+# negative ELBO of the whole batch, in nats: a sum over pixels, latents and pictures
 def loss_function(recon_x, x, mu, logvar):
     BCE = F.binary_cross_entropy(recon_x, x.view(-1, 64), reduction='sum')
 
-    # see Appendix B of "Auto-Encoding Variational Bayes" (Kingma and Welling, 2014):
-    # 0.5 * sum(1 + log(sigma^2) - mu^2 - sigma^2)
+    # from N(mu, sigma^2) to N(0, 1) in closed form
     KLD = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
 
     return BCE + KLD
@@ -89,12 +88,10 @@ def train(epoch):
         train_loss += loss.item()
         optimizer.step()
         if batch_idx % args.log_interval == 0:
-            print('Train Epoch: {} [{}/{} ({:.0f}%)]\tLoss: {:.6f}'.format(
-                epoch, batch_idx * len(data), len(train_loader.dataset),
-                100. * batch_idx / len(train_loader),
-                loss.item() / len(data)))
+            print('epoch {} [{}/{}]\t{:.3f} per picture'.format(
+                epoch, batch_idx, len(train_loader), loss.item() / len(data)))
 
-    print('====> Epoch: {} Average loss: {:.4f}'.format(
+    print('=> epoch {}: {:.4f} on average'.format(
           epoch, train_loss / len(train_loader.dataset)))
 
 
@@ -112,7 +109,7 @@ def test(epoch):
                 torch.save(comparison.cpu(), 'results/reconstruction_' + str(epoch) + '.pt')
 
     test_loss /= len(test_loader.dataset)
-    print('====> Test set loss: {:.4f}'.format(test_loss))
+    print('=> held out: {:.4f}'.format(test_loss))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """
-you give this script some words (one per line) and it will generate more things like it.
-here the words are those of python's help pages, so that nothing has to be downloaded.
+makes up words that sound like those of python's help pages, letter by letter.
 """
 
 import argparse
@@ -20,15 +19,14 @@ from torch.utils.data.dataloader import DataLoader
 
 class MLP(nn.Module):
     """
-    takes the previous block_size tokens, encodes them with a lookup table,
-    concatenates the vectors and predicts the next token with an MLP.
+    the last block_size letters, looked up and laid side by side, tell the next one.
     """
 
     def __init__(self, vocab_size, block_size, n_embd=24, n_hidden=128):
         super().__init__()
         self.block_size = block_size
         self.vocab_size = vocab_size
-        self.wte = nn.Embedding(vocab_size + 1, n_embd)  # +1 for a special <BLANK> token before the first
+        self.wte = nn.Embedding(vocab_size + 1, n_embd)  # one more: nothing yet
         self.mlp = nn.Sequential(
             nn.Linear(self.block_size * n_embd, n_hidden),
             nn.Tanh(),
@@ -40,24 +38,23 @@ class MLP(nn.Module):
         return self.block_size
 
     def forward(self, idx, targets=None):
-        # gather the word embeddings of the previous block_size words
+        # the letter k places back, for k = 0, 1, ...
         embs = []
         shifted = idx
         for k in range(self.block_size):
-            embs.append(self.wte(shifted))  # token embeddings, (b, t, n_embd)
+            embs.append(self.wte(shifted))
             shifted = torch.roll(shifted, 1, 1)
-            shifted[:, 0] = self.vocab_size  # special <BLANK> token
+            shifted[:, 0] = self.vocab_size  # before the first letter
         x = torch.cat(embs, -1)  # (b, t, n_embd * block_size)
         logits = self.lm_head(self.mlp(x))
 
-        # if we are given some desired targets also calculate the loss
         loss = None
         if targets is not None:
             loss = F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1), ignore_index=-1)
         return logits, loss
 
 # -----------------------------------------------------------------------------
-# helper functions for evaluating and sampling from the model
+# looking at it: samples and losses
 
 @torch.no_grad()
 def generate(model, idx, max_new_tokens):
@@ -68,7 +65,7 @@ def generate(model, idx, max_new_tokens):
     return idx
 
 def print_samples(dataset, num=8):
-    """ samples from the model and pretty prints the decoded samples """
+    """ a few new words """
     X_init = torch.zeros(num, 1, dtype=torch.long)
     model.eval()
     rows = generate(model, X_init, dataset.get_output_length() - 1)[:, 1:].tolist()
@@ -86,7 +83,7 @@ def evaluate(model, dataset, batch_size=50, max_batches=None):
         losses.append(loss.item())
         if max_batches is not None and i + 1 >= max_batches:
             break
-    model.train()  # reset model back to training mode
+    model.train()  # dropout on again
     return sum(losses) / len(losses)
 
 # -----------------------------------------------------------------------------
@@ -98,13 +95,13 @@ class CharDataset(Dataset):
         self.words = words
         self.max_word_length = max_word_length
         self.stoi = {ch: i + 1 for i, ch in enumerate(chars)}
-        self.itos = {i: s for s, i in self.stoi.items()}  # inverse mapping
+        self.itos = {i: s for s, i in self.stoi.items()}
 
     def __len__(self):
         return len(self.words)
 
     def get_output_length(self):
-        return self.max_word_length + 1  # <START> token followed by words
+        return self.max_word_length + 1  # and the end
 
     def decode(self, ix):
         return ''.join(self.itos[i] for i in ix)
@@ -115,7 +112,7 @@ class CharDataset(Dataset):
         y = torch.zeros(self.max_word_length + 1, dtype=torch.long)
         x[1:1 + len(ix)] = ix
         y[:len(ix)] = ix
-        y[len(ix) + 1:] = -1  # index -1 will mask the loss at the inactive locations
+        y[len(ix) + 1:] = -1  # nothing is asked after the end
         return x, y
 
 def create_datasets(max_length=12):
@@ -130,7 +127,7 @@ def create_datasets(max_length=12):
     return CharDataset(train_words, chars, max_length), CharDataset(test_words, chars, max_length)
 
 class InfiniteDataLoader:
-    """ the loader that never runs dry """
+    """ never runs dry """
 
     def __init__(self, dataset, **kwargs):
         sampler = torch.utils.data.RandomSampler(dataset, replacement=True, num_samples=int(1e10))
@@ -140,7 +137,7 @@ class InfiniteDataLoader:
     def next(self):
         try:
             batch = next(self.data_iter)
-        except StopIteration:  # this will technically only happen after 1e10 samples
+        except StopIteration:  # in a few years
             self.data_iter = iter(self.train_loader)
             batch = next(self.data_iter)
         return batch
@@ -149,8 +146,8 @@ class InfiniteDataLoader:
 if __name__ == '__main__':
 
     parser = argparse.ArgumentParser(description="Make More")
-    parser.add_argument('--max-steps', type=int, default=800, help="max number of steps to run for")
-    parser.add_argument('--seed', type=int, default=3407, help="seed")
+    parser.add_argument('--max-steps', type=int, default=800, help="updates")
+    parser.add_argument('--seed', type=int, default=3407)
     parser.add_argument('--batch-size', '-b', type=int, default=32)
     parser.add_argument('--learning-rate', '-l', type=float, default=3e-3)
     parser.add_argument('--weight-decay', '-w', type=float, default=0.01)
@@ -171,7 +168,6 @@ if __name__ == '__main__':
         X, Y = batch_loader.next()
         logits, loss = model(X, Y)
 
-        # calculate the gradient, update the weights
         model.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

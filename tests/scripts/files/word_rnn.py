@@ -10,20 +10,19 @@ import torch
 import torch.nn as nn
 
 parser = argparse.ArgumentParser(description='RNN language model on the words of Python\'s help pages')
-parser.add_argument('--emsize', type=int, default=48, help='size of word embeddings')
-parser.add_argument('--nhid', type=int, default=64, help='number of hidden units per layer')
-parser.add_argument('--lr', type=float, default=0.005, help='initial learning rate')
+parser.add_argument('--emsize', type=int, default=48, help='width of a word vector')
+parser.add_argument('--nhid', type=int, default=64, help='units of the LSTM')
+parser.add_argument('--lr', type=float, default=0.005, help='first learning rate')
 parser.add_argument('--clip', type=float, default=0.5, help='gradient clipping')
-parser.add_argument('--epochs', type=int, default=4, help='upper epoch limit')
+parser.add_argument('--epochs', type=int, default=4, help='epochs')
 parser.add_argument('--batch_size', type=int, default=20, metavar='N', help='batch size')
 parser.add_argument('--bptt', type=int, default=20, help='sequence length')
-parser.add_argument('--dropout', type=float, default=0.2, help='dropout applied to layers (0 = no dropout)')
-parser.add_argument('--seed', type=int, default=1111, help='random seed')
-parser.add_argument('--log-interval', type=int, default=25, metavar='N', help='report interval')
-parser.add_argument('--save', type=str, default='model.pt', help='path to save the final model')
+parser.add_argument('--dropout', type=float, default=0.2, help='on word vectors and outputs')
+parser.add_argument('--seed', type=int, default=1111, help='for weights and dropout')
+parser.add_argument('--log-interval', type=int, default=25, metavar='N', help='batches between two lines')
+parser.add_argument('--save', type=str, default='model.pt', help='where the best weights go')
 args = parser.parse_args()
 
-# Set the random seed manually for reproducibility.
 torch.manual_seed(args.seed)
 device = torch.device("cpu")
 
@@ -48,10 +47,10 @@ class Corpus(object):
 
 
 def batchify(data, bsz):
-    # Work out how cleanly we can divide the dataset into bsz parts, trim off the rest.
+    # what does not fill the last row is lost
     nbatch = data.size(0) // bsz
     data = data.narrow(0, 0, nbatch * bsz)
-    # Evenly divide the data across the bsz batches: one column each, time goes down.
+    # one stretch of text per column, time goes down
     data = data.view(bsz, -1).t().contiguous()
     return data.to(device)
 
@@ -68,7 +67,7 @@ ntokens = len(corpus.idx2word)
 
 
 class RNNModel(nn.Module):
-    """Container module with an encoder, a recurrent module, and a decoder."""
+    """Words in, one LSTM, scores of the next words out."""
 
     def __init__(self, ntoken, ninp, nhid, dropout=0.5):
         super(RNNModel, self).__init__()
@@ -106,7 +105,7 @@ optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
 
 
 def repackage_hidden(h):
-    """Wraps hidden states in new Tensors, to detach them from their history."""
+    """The same numbers without what they were computed from."""
     if isinstance(h, torch.Tensor):
         return h.detach()
     return tuple(repackage_hidden(v) for v in h)
@@ -121,7 +120,6 @@ def get_batch(source, i):
 
 
 def evaluate(data_source):
-    # Turn on evaluation mode which disables dropout.
     model.eval()
     total_loss = 0.
     hidden = model.init_hidden(eval_batch_size)
@@ -135,22 +133,20 @@ def evaluate(data_source):
 
 
 def train():
-    # Turn on training mode which enables dropout.
     model.train()
     total_loss = 0.
     start_time = time.time()
     hidden = model.init_hidden(args.batch_size)
     for batch, i in enumerate(range(0, train_data.size(0) - 1, args.bptt)):
         data, targets = get_batch(train_data, i)
-        # Starting each batch, we detach the hidden state from how it was previously produced.
-        # If we didn't, the model would try backpropagating all the way to start of the dataset.
+        # the state goes on, its gradient ends here
         hidden = repackage_hidden(hidden)
         optimizer.zero_grad()
         output, hidden = model(data, hidden)
         loss = criterion(output, targets)
         loss.backward()
 
-        # `clip_grad_norm` helps prevent the exploding gradient problem in RNNs / LSTMs.
+        # an LSTM may explode now and then
         torch.nn.utils.clip_grad_norm_(model.parameters(), args.clip)
         optimizer.step()
 
@@ -158,7 +154,7 @@ def train():
         if batch % args.log_interval == 0 and batch > 0:
             cur_loss = total_loss / args.log_interval
             elapsed = time.time() - start_time
-            print('| epoch {:3d} | {:5d}/{:5d} batches | lr {:02.4f} | ms/batch {:5.2f} | loss {:5.2f} | ppl {:8.2f}'
+            print('epoch {:2d} | {:4d} of {:4d} | lr {:.4f} | {:5.1f} ms | loss {:5.2f} | ppl {:7.2f}'
                   .format(epoch, batch, len(train_data) // args.bptt, optimizer.param_groups[0]['lr'],
                           elapsed * 1000 / args.log_interval, cur_loss, math.exp(cur_loss)))
             total_loss = 0
@@ -167,24 +163,22 @@ def train():
 
 best_val_loss = None
 
-# At any point you can hit Ctrl + C to break out of training early.
+# Ctrl-C ends it early
 try:
     for epoch in range(1, args.epochs + 1):
         epoch_start_time = time.time()
         train()
         val_loss = evaluate(val_data)
-        print('-' * 89)
-        print('| end of epoch {:3d} | time: {:5.2f}s | valid loss {:5.2f} | valid ppl {:8.2f}'
+        print('=' * 70)
+        print('epoch {:2d} took {:.1f} s | valid loss {:5.2f} | valid ppl {:7.2f}'
               .format(epoch, time.time() - epoch_start_time, val_loss, math.exp(val_loss)))
-        print('-' * 89)
-        # Save the model if the validation loss is the best we've seen so far.
+        print('=' * 70)
         if not best_val_loss or val_loss < best_val_loss:
             torch.save(model.state_dict(), args.save)
             best_val_loss = val_loss
         else:
-            # Anneal the learning rate if no improvement has been seen in the validation dataset.
+            # no better than before: smaller steps
             for group in optimizer.param_groups:
                 group['lr'] /= 4.0
 except KeyboardInterrupt:
-    print('-' * 89)
-    print('Exiting from training early')
+    print('stopped by hand')
