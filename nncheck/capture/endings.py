@@ -112,12 +112,15 @@ class Containment:
 
     def end_threads(self) -> None:
         """Threads of the script are told to leave; one that waits somewhere for ever is left, and dies with the process."""
+        if self._main:
+            self._settle()  # the script is over: the clock that ends it would end this instead
         threads = [thread for thread in self._script.overlay.threads if thread.is_alive() and thread.ident is not None]
         for thread in threads:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
         end = time.monotonic() + LAST_SECONDS
         for thread in threads:
-            thread.join(max(0.0, end - time.monotonic()))
+            if not thread.daemon:  # a daemon, such as that of a progress bar, may sleep for long
+                thread.join(max(0.0, end - time.monotonic()))
 
     # Signals.
     def _signals(self, patches: Patches) -> None:

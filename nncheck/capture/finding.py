@@ -129,7 +129,7 @@ def find_epochs(record: Record) -> int | None:
 
 
 def _name_of(record: Record, wanted: Any) -> str:
-    return next((name for name, value in _everything(record) if value is wanted), "")
+    return next((name for name, value in _everything(record) if value is wanted and name != "self"), "")
 
 
 def _bindings(record: Record, kind: type) -> Iterator[tuple[str, Any]]:
@@ -161,8 +161,13 @@ def _everything(record: Record) -> Iterator[tuple[str, Any]]:
 def _attributes(value: Any) -> Mapping[str, Any]:
     if isinstance(value, argparse.Namespace):
         return vars(value)
+    if isinstance(value, dict):  # past the class's own `items`, which may import half a library
+        return {k: v for k, v in dict.items(value) if isinstance(k, str)}
     if isinstance(value, Mapping):
-        return {k: v for k, v in value.items() if isinstance(k, str)}
+        try:
+            return {k: v for k, v in value.items() if isinstance(k, str)}
+        except Exception:  # noqa: BLE001  # a library's may fail when it is read
+            return {}
     if isinstance(value, (nn.Module, Optimizer, DataLoader, type)) or not hasattr(value, "__dict__"):
         return {}
     return dict(vars(value)) if type(value).__module__ not in ("builtins", "types") and not callable(value) else {}
