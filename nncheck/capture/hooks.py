@@ -17,6 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from torch.utils.data import DataLoader
 
 from nncheck.capture.calls import target_of
+from nncheck.capture.early import watch_early
 from nncheck.capture.files import watch_files
 from nncheck.capture.frameworks.tidy import tidy
 from nncheck.capture.record import frames_within
@@ -56,6 +57,7 @@ def patched(script: Script, *, cpu: bool) -> Iterator[None]:
         _loaders(script, patches)
         _backward(script, patches)
         _places(script, patches)
+        watch_early(script, patches, cpu=cpu)
         watch_files(script, patches)
         _processes(script, patches)
         _calls(script, patches)

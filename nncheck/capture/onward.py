@@ -148,6 +148,7 @@ class Watcher:
             schedulers=find_schedulers(record.optimizer),  # type: ignore[arg-type]
             roots=list(record.roots),
             made=dict(record.made),
+            early=script.early.schedules,
         )
         self._long = max(EPOCH_BATCHES, EPOCH_STEPS * max(1, 1 if here is None else here.micro))
         self._given: dict[int, int] = {}

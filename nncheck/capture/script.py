@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nncheck.capture.early import Early
 from nncheck.capture.frameworks import Library, library_at_work
 from nncheck.capture.onward import Onward, go_on
 from nncheck.capture.overlay import Overlay
@@ -44,6 +45,7 @@ class Script:
     def __init__(self, path: Path, arguments: tuple[str, ...], at_step: Callable[[Script], None]) -> None:
         self.path, self.arguments = path, arguments
         self.record = Record()
+        self.early = Early()
         self.overlay = Overlay()
         self.mode: Mode = "record"
         self.source: Any = None

@@ -6,9 +6,10 @@ from nncheck.capture.witnesses.device_waits import WaitWitness
 from nncheck.capture.witnesses.kept_graphs import GraphWitness
 from nncheck.capture.witnesses.modes import Modes
 from nncheck.capture.witnesses.optimizers import Optimizers
+from nncheck.capture.witnesses.schedules import Schedules
 from nncheck.capture.witnesses.witness import Course, Witness
 
-KINDS: tuple[type[Witness], ...] = (Modes, Optimizers, GraphWitness, WaitWitness)
+KINDS: tuple[type[Witness], ...] = (Modes, Optimizers, Schedules, GraphWitness, WaitWitness)
 """Every witness, made anew for each script."""
 
 __all__ = ["KINDS", "Course", "Witness"]

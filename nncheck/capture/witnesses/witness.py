@@ -17,7 +17,8 @@ class Course:
     model: what the first optimizer trains. loader: what gave the first batch, or None. roots: modules that the script called itself
     before its first step. training: whether the last call of a model had gradients. steps, backwards: so far. epochs: how often
     `loader` was begun, the one under way at the first step included. cut: loaders whose epoch was ended early, by id. made: the
-    user's lines that made optimizers, loaders and schedules before that step, by id.
+    user's lines that made optimizers, loaders and schedules before that step, by id. early: schedules that were stepped before it,
+    and where.
     """
 
     model: nn.Module
@@ -31,6 +32,7 @@ class Course:
     epochs: int = 1
     cut: set[int] = field(default_factory=set)
     made: dict[int, Place] = field(default_factory=dict)
+    early: list[tuple[Any, Place]] = field(default_factory=list)
 
 
 class Witness:

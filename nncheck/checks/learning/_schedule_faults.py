@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nncheck.checks.learning._schedule_reading import Reading, by_batch
@@ -35,13 +35,14 @@ ENDLESS = ("StepLR", "MultiStepLR", "ExponentialLR", "MultiplicativeLR")
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What is wrong: `certain` makes it a failure."""
+    """What is wrong: `certain` makes it a failure. `unit`: its numbers count what it is not stepped by."""
 
     certain: bool
     summary: str
     expected: str
     cause: str
     remedy: Remedy
+    unit: bool = False
 
 
 def read(seen: LrSchedule) -> tuple[str, bool, Fault | None]:
@@ -61,14 +62,22 @@ def read(seen: LrSchedule) -> tuple[str, bool, Fault | None]:
 
 def find_fault(reading: Reading) -> Fault | None:
     """The first rule that speaks."""
+    return next(_faults(reading), None)
+
+
+def find_unit_fault(reading: Reading) -> Fault | None:
+    """The first rule that speaks of a schedule written for another unit than it is stepped by."""
+    return next((fault for fault in _faults(reading) if fault.unit), None)
+
+
+def _faults(reading: Reading) -> Iterator[Fault]:
     rules: tuple[Callable[[Reading], Fault | None], ...] = (
         _raises, _at_its_end, _first_epoch_at_zero, _marks_of_another_unit, _dies, _climbs, _warm_up, _zero_tail, _too_slow,
         _cut_off,
         _ends_at_the_top,
     )  # fmt: skip
-    if len(reading.seen.relative) < 2:
-        return None
-    return next((fault for rule in rules if (fault := rule(reading)) is not None), None)
+    if len(reading.seen.relative) > 1:
+        yield from (fault for rule in rules if (fault := rule(reading)) is not None)
 
 
 def _raises(reading: Reading) -> Fault | None:
@@ -88,6 +97,7 @@ def _raises(reading: Reading) -> Fault | None:
         if _counts_epochs(reading)
         else "the schedule was made for a shorter run",
         remedy=Remedy(text=f"give it the length of the run: {reading.right_length}", code=_length_code(reading)),
+        unit=_counts_epochs(reading),
     )
 
 
@@ -150,6 +160,7 @@ def _marks_of_another_unit(reading: Reading) -> Fault | None:
                 remedy=Remedy(
                     text=f"count epochs: {first / seen.batches:g} instead of {first:,}; or step it after every batch"
                 ),
+                unit=True,
             )
     return None
 
@@ -163,6 +174,7 @@ def _per_batch(what: str, which: str) -> Fault:
         remedy=Remedy(
             text='step it once an epoch, after the loop over batches (scheduler_interval = "epoch"), or count in batches',
         ),
+        unit=True,
     )
 
 
@@ -331,6 +343,7 @@ def _too_slow(reading: Reading) -> Fault | None:
         expected="a length in the unit in which the scheduler is stepped",
         cause="scheduler.step() is called once an epoch, while the length counts batches",
         remedy=Remedy(text='step it after every batch (scheduler_interval = "step"), or give the length in epochs'),
+        unit=True,
     )
 
 

@@ -1,0 +1,118 @@
+"""What matters of a script's beginning, before its first step: when it sets seeds, and whether it steps a schedule already."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
+from nncheck.lab.interception import Patches, kinds_of
+from nncheck.observe.source import calling_place, is_users
+from nncheck.verdict import Place
+
+if TYPE_CHECKING:
+    from nncheck.capture.script import Script
+
+Lines = tuple[tuple[str, str, int], ...]
+"""Frames of the user's, the innermost first: file, function, line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeded:
+    """The first time a script seeds one of the global generators. drawn: numbers had been drawn from it before."""
+
+    generator: str
+    place: Place
+    drawn: bool
+    lines: Lines
+
+
+@dataclass(kw_only=True)
+class Early:
+    """seeds: the first of each generator, in order. schedules: those that were stepped, and where.
+
+    folder, environment, seed: as they were when the script began, for whoever runs it again.
+    """
+
+    seeds: dict[str, Seeded] = field(default_factory=dict)
+    schedules: list[tuple[Any, Place]] = field(default_factory=list)
+    folder: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+    seed: int = 0
+    cpu: bool = False
+
+
+def states() -> dict[str, bytes]:
+    """The state of each global generator."""
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "NumPy": repr(np.random.get_state(legacy=False)).encode(),
+        "Python": repr(random.getstate()).encode(),
+    }
+
+
+def watch_early(script: Script, patches: Patches, *, cpu: bool) -> None:
+    """Note in `script.early` what happens until its first step."""
+    early = script.early
+    begun = states()
+    early.folder, early.environment, early.seed, early.cpu = os.getcwd(), dict(os.environ), torch.initial_seed(), cpu
+    for owner, name, generator in (
+        (torch, "manual_seed", "torch"), (torch.random, "manual_seed", "torch"), (np.random, "seed", "NumPy"),
+        (random, "seed", "Python"),
+    ):  # fmt: skip
+        patches.put(owner, name, _seeding(script, vars(owner)[name], generator, begun[generator]))
+    for kind in kinds_of(LRScheduler):
+        if "step" in vars(kind):
+            patches.put(kind, "step", _stepping(script, vars(kind)["step"]))
+
+
+def _seeding(script: Script, real: Callable[..., Any], generator: str, begun: bytes) -> Callable[..., Any]:
+    def seed(*args: Any, **kwargs: Any) -> Any:
+        if script.mode == "record" and generator not in script.early.seeds:
+            place = calling_place(f"{generator} is seeded")
+            if place.file is not None:
+                script.early.seeds[generator] = Seeded(
+                    generator=generator, place=place, drawn=states()[generator] != begun, lines=lines()
+                )
+        return real(*args, **kwargs)
+
+    return seed
+
+
+def _stepping(script: Script, real: Callable[..., Any]) -> Callable[..., Any]:
+    def step(schedule: Any, *args: Any, **kwargs: Any) -> Any:
+        # With an epoch's number it is set, not moved on.
+        if script.mode == "record" and not args and not kwargs:
+            place = calling_place(f"{type(schedule).__name__}.step")
+            if place.file is not None and _called_by_others():
+                script.early.schedules.append((schedule, place))
+        return real(schedule, *args, **kwargs)
+
+    return step
+
+
+def _called_by_others() -> bool:
+    """Whether a schedule is stepped from outside: not by its own making, nor by one that holds it."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.startswith(os.path.dirname(__file__)):
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") != LRScheduler.__module__
+
+
+def lines() -> Lines:
+    """Where the user's frames stand now."""
+    found = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if is_users(frame.f_code.co_filename):
+            found.append((frame.f_code.co_filename, frame.f_code.co_name, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(found)

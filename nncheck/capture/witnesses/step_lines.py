@@ -1,0 +1,83 @@
+"""Lines of a script that may step a schedule: whether one that never did could still come."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import cache
+from pathlib import Path
+from types import FrameType
+
+from nncheck.observe.source import is_users, place_at
+from nncheck.verdict import Place
+
+Stack = tuple[tuple[str, int], ...]
+"""Files and lines of the user's frames."""
+
+# Interface: what else has a method `step`, by how it is called.
+_OTHERS = ("opt", "env", "scaler", "prof", "progress", "bar", "trainer")
+
+
+def stack() -> Stack:
+    """Where the user's frames stand now, the innermost first."""
+    found = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if is_users(frame.f_code.co_filename):
+            found.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back
+    return tuple(found)
+
+
+def lines_that_may_step(
+    steps: Stack, reached: set[tuple[str | None, int | None]]
+) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
+    """Calls of some `.step(...)` that were not reached and may be a schedule's; of them, those behind the loop of `steps`."""
+    files = {file for file, _ in steps}
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and file.endswith(".py") and is_users(file):
+            files.add(file)
+    waiting, behind = [], []
+    for file in sorted(files):
+        tree = _tree(file)
+        for call in ast.walk(tree) if tree is not None else ():
+            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.func.attr != "step":
+                continue
+            owner = ast.unparse(call.func.value).lower()
+            place = place_at(ast.unparse(call.func), file, call.lineno)
+            if (place.file, place.line) in reached or any(word in owner for word in _OTHERS):
+                continue
+            past = any(f == file and tree is not None and _is_behind(tree, call.lineno, line) for f, line in steps)
+            (behind if past else waiting).append(place)
+    return tuple(waiting), tuple(behind)
+
+
+def _is_behind(tree: ast.Module, line: int, inside: int) -> bool:
+    """Whether a line comes after the outermost loop that goes round another, in the same function."""
+    here, there = _function(tree, line), _function(tree, inside)
+    if here is not there:
+        return False
+    loops = [
+        node for node in ast.walk(here)
+        if isinstance(node, (ast.For, ast.While)) and node.lineno <= inside <= (node.end_lineno or 0)
+        and _function(tree, node.lineno) is here
+    ]  # fmt: skip
+    return bool(loops) and line > max(node.end_lineno or 0 for node in loops)
+
+
+def _function(tree: ast.Module, line: int) -> ast.AST:
+    """The innermost function around a line; the module if there is none."""
+    around = [
+        node for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.lineno <= line <= (node.end_lineno or 0)
+    ]  # fmt: skip
+    return max(around, key=lambda node: node.lineno, default=tree)
+
+
+@cache
+def _tree(file: str) -> ast.Module | None:
+    try:
+        return ast.parse(Path(file).read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, ValueError):
+        return None
