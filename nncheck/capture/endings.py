@@ -99,6 +99,7 @@ class Containment:
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """nncheck's own work inside the script: signals mean what they meant before it."""
+        self._script.overlay.detach()
         if self._main:
             for number, handler in self._handlers.items():
                 self._signal(number, handler)

@@ -81,6 +81,11 @@ def _found(script: Script) -> Iterator[Found]:
     state = [*find_state(record), *accelerate_state(script), *(() if library is None else library.state)]
     way, said = _way(script, model, optimizer, state)
     replay = way.replay
+    if record.first is not None:
+        record.tensors = record.first
+        record.put_back()
+        yield _recipe(script, way, optimizer, model, name, (0, len(way.losses)), None, said, several=False)
+        return
     begun = Snapshot([*state, model, optimizer])
     many = min(max(1, way.micro), MOST_ACCUMULATED)
     try:
@@ -214,7 +219,13 @@ def _recipe(
     several: bool,
 ) -> Found:
     record, replay = script.record, way.replay
+    by_hand = record.first is not None
     notes = [f"ran to the first step of {type(record.optimizer).__name__}{_at(record.step)}", *said]
+    if by_hand:
+        notes[0] = (
+            f"no torch optimizer steps: after backward{_at(record.backward)} the weights are changed by hand, which is not "
+            "checked; give the model's parameters to an optimizer of torch.optim and call its step() to have that checked too"
+        )
     if several:
         notes.append(f"judged for {type(optimizer).__name__}, which trains {name or type(model).__name__}")
     loader: Any = way.loader
@@ -242,9 +253,9 @@ def _recipe(
         interval = library.intervals.get(id(scheduler))
     recipe = Recipe(
         model=model, train_loader=plain_loader(loader), val_loader=plain_loader(val_loader),
-        optimizer=optimizer, scheduler=scheduler,
+        optimizer=None if by_hand else optimizer, scheduler=scheduler,
         scheduler_interval=interval, training_step=LossOfLoop(replay, optimizer, losses), epochs=epochs,
-        train_step=StepOfLoop(replay, script.onward if first else None, alone),
+        train_step=None if by_hand else StepOfLoop(replay, script.onward if first else None, alone),
     )  # fmt: skip
     origins: dict[str, Place] = {}
     for part, value in (("optimizer", optimizer), ("train_loader", loader), ("scheduler", scheduler)):

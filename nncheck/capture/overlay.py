@@ -77,6 +77,7 @@ class Overlay:
                 os.lseek(copy, at, os.SEEK_SET)
                 os.dup2(copy, descriptor)
                 os.close(copy)
+        self.opened.clear()
 
     def close(self) -> None:
         """Remove the scratch folder."""

@@ -88,6 +88,7 @@ class Record:
     losses: what backward was called on; backward: where it was called last.
     optimizer: the first to step, at `step`. made: the user's line that made an optimizer, loader or schedule.
     written: files that were opened for writing. processes: places where child processes were started.
+    first: `tensors` as they were at first, if the script has changed its weights by hand since.
     """
 
     roots: list[nn.Module] = field(default_factory=list)
@@ -105,6 +106,7 @@ class Record:
     made: dict[int, Place] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     processes: list[Place] = field(default_factory=list)
+    first: list[tuple[Tensor, Tensor, int]] | None = None
 
     order: int = 0
 

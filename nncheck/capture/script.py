@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from nncheck.capture.byhand import updated_by_hand
 from nncheck.capture.early import Early
 from nncheck.capture.frameworks import Library, library_at_work
 from nncheck.capture.onward import Onward, go_on
@@ -101,7 +102,7 @@ class Script:
         """The first step is reached: nncheck's work is done here, with all that the script has around it, then it ends."""
         self.reached = True
         self.library = library_at_work(self)
-        self.onward = go_on(self) if self.library is None else None
+        self.onward = go_on(self) if self.library is None and self.record.first is None else None
         if self.mode == "onward":
             return
         self.mode = "off"
@@ -152,6 +153,8 @@ class Script:
         record.backward = standing(self._outermost)
         if record.optimizer is not None:  # inside the closure of the first step
             record.step = record.backward
+            self._stop()
+        elif updated_by_hand(record):
             self._stop()
         return True
 
