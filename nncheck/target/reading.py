@@ -156,21 +156,51 @@ def training_on_import(reading: Reading) -> tuple[Step, ...]:
 
 
 def trains_as_script(reading: Reading) -> bool:
-    """Whether a file is written to be run, not to be imported for its parts: it trains on import, or under its main guard with
-    no loader and no `Recipe` at module level."""
+    """Whether a file is written to be run, not to be imported for its parts.
+
+    It trains on import, or under its main guard with no loader at module level; or it has nothing to offer to who imports it, and
+    does something when run: its training may be out of sight, in a library or another process.
+    """
+    if _writes_a_recipe(reading):
+        return False
     if training_on_import(reading):
         return True
     guarded = [node for node in reading.tree.body if isinstance(node, ast.If) and _is_main_guard(node.test)]
-    if not guarded or "Recipe" in reading.imports or _binds_a_loader(reading):
-        return False
     search = _Search()
-    return any(search.trains(node.body, reading) for node in guarded)
+    if not _binds_a_loader(reading) and any(search.trains(node.body, reading) for node in guarded):
+        return True
+    runs = [
+        node
+        for node in _importable(reading.tree.body)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ]
+    return not _offers_parts(reading) and bool(runs or guarded)
+
+
+def _writes_a_recipe(reading: Reading) -> bool:
+    return "Recipe" in reading.imports or any(
+        isinstance(n, ast.Attribute) and n.attr == "Recipe" for n in ast.walk(reading.tree)
+    )
+
+
+def _offers_parts(reading: Reading) -> bool:
+    """Whether importing a file may give a model, a loader or a Lightning module: by name, by a builder, or as what it assigns."""
+    names = {name for part in ("model", "train_loader") for name in (*NAMES[part], *made_names(part))}
+    if names & reading.bound.keys() or _binds_a_loader(reading):
+        return True
+    bases = [ast.unparse(base) for owner in reading.classes.values() for base in owner.bases]
+    if any("Lightning" in base for base in bases):
+        return True
+    return any(isinstance(n, ast.Assign) and _makes_a_part(n.value, reading) for n in _importable(reading.tree.body))
+
+
+def _makes_a_part(value: ast.expr, reading: Reading) -> bool:
+    made = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+    return made in reading.classes or made.startswith(("nn.", "torch.nn.")) or made.endswith("Loader")
 
 
 def _binds_a_loader(reading: Reading) -> bool:
     """Whether a file offers its loader, or its step, to who imports it: by name, or by a builder that needs nothing."""
-    if any(isinstance(n, ast.Attribute) and n.attr == "Recipe" for n in ast.walk(reading.tree)):
-        return True
     steps = {*NAMES["training_step"], *NAMES["train_step"]} & reading.functions.keys()
     loaders = {*NAMES["train_loader"], *(m + n for m in MAKERS for n in LOADER_PAIRS), *made_names("train_loader")}
     for name in loaders & reading.bound.keys():
@@ -223,11 +253,13 @@ class _Search:
         self, nodes: list[ast.stmt], reading: Reading, visited: frozenset[tuple[Path, int]], depth: int
     ) -> tuple[Step, ...]:
         """The first training call among statements, through the functions they call."""
+        passed = _passed(nodes)
         for call in _calls(nodes):
             here = Step(file=reading.path, line=call.lineno, name=ast.unparse(call.func))
             if _trains(call, reading):
                 return (here,)
-            for home, function in self._callees(call, reading):
+            given = [f for name in passed.get(call, ()) for f in self._named(name, reading)]
+            for home, function in (*self._callees(call, reading), *given):
                 key = (home.path, function.lineno)
                 if key in visited or len(visited) > 40:
                     continue
@@ -304,6 +336,20 @@ def _calls(nodes: list[ast.stmt]) -> list[ast.Call]:
         if isinstance(node, ast.Call):
             found.append(node)
         pending = [*ast.iter_child_nodes(node), *pending]
+    return found
+
+
+def _passed(nodes: list[ast.stmt]) -> dict[ast.Call, list[str]]:
+    """Functions that are handed to somebody who calls them: `fire.Fire(main)` as a statement, or `Process(target=main)`."""
+    found: dict[ast.Call, list[str]] = {}
+    for node in nodes:
+        whole = node.value if isinstance(node, ast.Expr) else None
+        for call in _calls([node]):
+            names = [k.value.id for k in call.keywords if k.arg == "target" and isinstance(k.value, ast.Name)]
+            if call is whole:
+                names += [a.id for a in call.args if isinstance(a, ast.Name)]
+            if names:
+                found[call] = names
     return found
 
 
