@@ -98,6 +98,8 @@ def _user_modules(sandbox: Sandbox) -> list[Any]:
 
 def _ordered_names(value: Any) -> list[str] | None:
     """The names in a list of names, or in a mapping of names to 0, 1, 2... (or back), in that order."""
+    if isinstance(value, dict) and dict.__len__(value) <= MOST_NAMES:
+        value = dict.copy(value)  # past the methods of its own class, which may import half a library
     if not isinstance(value, (list, tuple, dict)) or not FEW_NAMES <= len(value) <= MOST_NAMES:
         return None
     if isinstance(value, dict):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from nncheck.capture.frameworks.library import Kept, Library
 from nncheck.lab.interception import Patches
+from nncheck.observe.source import is_users
 
 if TYPE_CHECKING:
     from nncheck.capture.script import Script
 
 
 class TrainerLoop:
-    """`Trainer.train`, one batch an iteration; so many of them make a step as the trainer accumulates."""
+    """`Trainer.train`, one batch an iteration; where the loss is the user's, as many of them as it accumulates make a step."""
 
     def __init__(self, script: Script, trainer: Any, epoch: dict[str, Any]) -> None:
         self.where = "the Trainer's own step"
@@ -47,7 +48,8 @@ class TrainerLoop:
 
     def _run(self) -> Iterator[None]:
         trainer = self._trainer
-        every, index = trainer.args.gradient_accumulation_steps, 0
+        # How a library scales what it accumulates is its own affair; a loss of the user's may get that wrong.
+        every, index = (trainer.args.gradient_accumulation_steps if self._own_loss() else 1), 0
         while True:
             index += 1
             steps = index % every == 0
@@ -63,6 +65,12 @@ class TrainerLoop:
                 if steps:
                     self._step()
             yield
+
+    def _own_loss(self) -> bool:
+        trainer = self._trainer
+        functions = [trainer.training_step, trainer.compute_loss, trainer.compute_loss_func, trainer.model.forward]
+        codes = [getattr(getattr(f, "__func__", f), "__code__", None) for f in functions]
+        return any(code is not None and is_users(code.co_filename) for code in codes)
 
     def _step(self) -> None:
         trainer = self._trainer
