@@ -8,6 +8,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -20,6 +21,7 @@ from nncheck.verdict import Place
 # A loss in a list in a meter in a trainer: deeper than this, and in longer containers, nothing is looked for.
 DEPTH, LONGEST = 4, 2000
 
+_RUNS = (str(Path(__file__).parent.parent / "script.py"), "run")
 _PUTS = {
     "append",
     "appendleft",
@@ -37,9 +39,9 @@ _PUTS = {
 
 
 def users_frames() -> Iterator[FrameType]:
-    """The user's frames on the present stack, innermost first."""
+    """The user's frames on the present stack, innermost first; not those of who runs the script, a test for instance."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and (frame.f_code.co_filename, frame.f_code.co_name) != _RUNS:
         if is_users(frame.f_code.co_filename):
             yield frame
         frame = frame.f_back
