@@ -167,7 +167,7 @@ class Script:
         if self.mode != "record":
             return
         record = self.record
-        record.optimizer, record.closure = optimizer, closure and not record.losses
+        record.optimizer, record.closure = optimizer, closure and not record.newest_losses()
         record.step = standing(self._outermost)
         if not record.closure:
             self._stop()
