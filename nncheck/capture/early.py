@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
@@ -37,17 +38,27 @@ class Seeded:
 
 @dataclass(kw_only=True)
 class Early:
-    """seeds: the first of each generator, in order. schedules: those that were stepped, and where.
+    """seeds: the first of each generator, in order. schedules: those that were stepped, and where. step: where its first step was.
 
-    folder, environment, seed: as they were when the script began, for whoever runs it again.
+    path, arguments, folder, environment, seed, cpu: what the script was run with, for whoever runs it again.
+    seconds: how long it took to its first step.
     """
 
+    path: str
+    arguments: tuple[str, ...]
     seeds: dict[str, Seeded] = field(default_factory=dict)
     schedules: list[tuple[Any, Place]] = field(default_factory=list)
+    step: Lines = ()
     folder: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     seed: int = 0
     cpu: bool = False
+    began: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+
+    def reached(self) -> None:
+        """The first step is reached."""
+        self.step, self.seconds = lines(), time.monotonic() - self.began
 
 
 def states() -> dict[str, bytes]:
@@ -63,6 +74,7 @@ def watch_early(script: Script, patches: Patches, *, cpu: bool) -> None:
     """Note in `script.early` what happens until its first step."""
     early = script.early
     begun = states()
+    early.began = time.monotonic()
     early.folder, early.environment, early.seed, early.cpu = os.getcwd(), dict(os.environ), torch.initial_seed(), cpu
     for owner, name, generator in (
         (torch, "manual_seed", "torch"), (torch.random, "manual_seed", "torch"), (np.random, "seed", "NumPy"),

@@ -22,9 +22,9 @@ def watch_files(script: Script, patches: Patches) -> None:
     overlay = script.overlay
 
     def laid() -> bool:
-        if script.mode == "record" or overlay.busy:
+        if overlay.busy or (script.mode == "record" and not overlay.always):
             return False
-        return script.mode in ("replay", "onward", "ending") or overlay.beside()
+        return script.mode in ("replay", "onward", "ending") or overlay.always or overlay.beside()
 
     def note(file: Any) -> None:
         if script.mode == "record" and isinstance(file, (str, os.PathLike)):

@@ -2,6 +2,7 @@
 
 Validation, schedules, what a loop keeps and forgets: these show only in what a script does next. A fork at the first step costs
 nothing, runs beside the checks, and whatever happens in it stays there: what it writes lies in an overlay, what it prints nowhere.
+Where a process cannot be forked, the script is run again from its beginning in a new one.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import contextlib
 import os
 import pickle
 import select
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import torch
@@ -41,14 +46,27 @@ EPOCHS, STEPS = 3, 32
 SECONDS = 30.0
 
 
-class Onward:
-    """A script that goes on in a copy of this process; `answer` waits for what its witnesses saw."""
+# A second run needs its own time to get there: Python's, torch's and the script's.
+START_SECONDS, SLOWER = 20.0, 3.0
 
-    def __init__(self, pid: int, reader: int) -> None:
-        self._pid, self._reader = pid, reader
-        self._deadline = time.monotonic() + SECONDS
+# In a process that runs the script again: what is done at its first step.
+instead: Callable[[Script], None] | None = None
+_leave = os._exit
+
+
+class Onward:
+    """A script that goes on in another process; `answer` waits for what its witnesses saw.
+
+    reader: what it writes its answer to. end: kills it, if it is still there, and waits for it. scratch: the folder it writes into.
+    """
+
+    def __init__(self, reader: int, end: Callable[[], int], scratch: str, *, seconds: float = SECONDS) -> None:
+        self._reader, self._kill, self._scratch = reader, end, scratch
+        self._deadline = time.monotonic() + seconds
+        self._seconds = seconds
         self._answers: dict[str, Any] | None = None
         self._why = ""
+        self._ended = False
 
     def answer(self, kind: type[T]) -> T:
         """The evidence of one witness. Raises CannotMeasure if there is none, with the reason."""
@@ -71,43 +89,103 @@ class Onward:
         while True:
             ready, _, _ = select.select([self._reader], [], [], max(0.0, self._deadline - time.monotonic()))
             if not ready:
-                self._why = f"the script's loop did not get far in {SECONDS:g} s"
+                self._why = f"the script's loop did not get far in {self._seconds:.0f} s"
                 break
             chunk = os.read(self._reader, 1 << 16)
             if not chunk:
                 break
             chunks.append(chunk)
-        self._end()
-        if not chunks:
-            self._why = self._why or "the script ended its process soon after its first step"
+        status = self._end()
+        if not chunks or self._why:
+            self._why = self._why or f"the script ended its process soon after its first step, {_death(status)}"
             return {}
         told: dict[str, Any] = pickle.loads(b"".join(chunks))
         return told
 
-    def _end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
-        os.close(self._reader)
+    def _end(self) -> int:
+        if self._ended:
+            return 0
+        self._ended = True
+        try:
+            return self._kill()
+        finally:
+            os.close(self._reader)
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def go_on(script: Script) -> Onward | None:
-    """Let a copy of the process go on with the script; None where a process cannot be copied. The copy returns from here as well,
-    with `script.mode` "onward": it is to return into the script."""
-    if not hasattr(os, "fork") or torch.cuda.is_initialized():
+    """Let another process go on with the script. A copy returns from here as well, with `script.mode` "onward": it is to return
+    into the script."""
+    if instead is not None:
+        instead(script)
         return None
+    scratch = tempfile.mkdtemp(prefix="nncheck-")
+    if not can_fork():
+        return _anew(script, scratch)
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python warns of threads, of which the copy uses none
         pid = os.fork()
     if pid:
         os.close(writer)
-        return Onward(pid, reader)
+        return Onward(reader, lambda: _end_copy(pid), scratch)
     os.close(reader)
-    _become_quiet()
+    die_with_the_parent()
+    script.overlay.lie_in(scratch)
+    become(script, writer)
+    return None
+
+
+def can_fork() -> bool:
+    """Whether a copy of this process can use torch: a GPU's driver does not survive a fork."""
+    return hasattr(os, "fork") and not torch.cuda.is_initialized()
+
+
+def _anew(script: Script, scratch: str) -> Onward:
+    from nncheck.capture.again import begin
+
+    process = begin(script.early, "onward", scratch=scratch)
+    assert process.stdout is not None
+
+    def end() -> int:
+        with process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(0.1)
+            process.kill()
+            return process.wait()
+
+    seconds = SECONDS + START_SECONDS + SLOWER * script.early.seconds
+    return Onward(os.dup(process.stdout.fileno()), end, scratch, seconds=seconds)
+
+
+def _end_copy(pid: int) -> int:
+    for _ in range(20):  # one that ends by itself is asked how
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _death(status: int) -> str:
+    return f"by {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"
+
+
+def become(script: Script, writer: int) -> None:
+    """From here on this process is the one that goes on with the script, and answers at `writer`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGALRM"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(SECONDS) + 5)
+    silent = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(silent, descriptor)
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for as long as the copy lives
+    torch.set_num_threads(1)  # a pool of threads does not survive a fork
     script.mode = "onward"
     script.watcher = Watcher(script, writer)
-    return None
 
 
 def witnessed(setup: Setup, kind: type[T]) -> T:
@@ -120,23 +198,12 @@ def witnessed(setup: Setup, kind: type[T]) -> T:
     return onward.answer(kind)
 
 
-def _become_quiet() -> None:
-    die_with_the_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(int(SECONDS) + 5)
-    silent = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(silent, descriptor)
-    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for as long as the copy lives
-    torch.set_num_threads(1)  # a pool of threads does not survive a fork
-
-
 class Watcher:
     """In the copy: tells the witnesses what the script does, keeps its epochs short, and ends the process when enough is seen."""
 
     def __init__(self, script: Script, writer: int) -> None:
         self._writer = writer
+        os._exit = lambda status: self.finish()  # a script that ends its process has been seen up to there
         record = script.record
         model, _ = find_model(record, record.optimizer)  # type: ignore[arg-type]  # there is one at a step
         here = next(iter(iterations(record)), None)
@@ -230,7 +297,7 @@ class Watcher:
         answer = pickle.dumps(told)
         while answer:
             answer = answer[os.write(self._writer, answer) :]
-        os._exit(0)
+        _leave(0)
 
     def _look(self) -> None:
         if time.monotonic() > self._end - 1:

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakSet
 
 
@@ -35,6 +35,9 @@ class Overlay:
     opened: files that it has opened for writing.
     """
 
+    always: ClassVar[bool] = False
+    """In a process that runs a script again: even what it writes before its first step is not written twice."""
+
     def __init__(self) -> None:
         self.threads: WeakSet[threading.Thread] = WeakSet()
         self.made: list[str] = []
@@ -48,6 +51,10 @@ class Overlay:
     def busy(self) -> bool:
         """Whether this thread is about the overlay's own business."""
         return getattr(self._own, "busy", False)
+
+    def lie_in(self, folder: str) -> None:
+        """Write into this folder, which somebody else removes."""
+        self._folder = folder
 
     def beside(self) -> bool:
         """Whether this is a thread of the script's own."""

@@ -31,7 +31,7 @@ class Replay:
     def __init__(
         self, script: Script, inner: Iterations, outer: Iterations, *, calls: Calls | None, state: list[Any]
     ) -> None:
-        self._script, self.calls = script, calls
+        self._script, self.calls, self.early = script, calls, script.early
         self.inner, self.outer = inner, outer
         self.state = state
         self._running: Iterator[None] | None = None
@@ -117,11 +117,15 @@ def _modes_kept() -> Iterator[None]:
 
 
 class LossOfLoop:
-    """`training_step` for one of a script's optimizers. `label`: how it is called in a report; `roots`: what it may change."""
+    """`training_step` for one of a script's optimizers. `label`: how it is called in a report; `roots`: what it may change.
+
+    early: how the script began.
+    """
 
     def __init__(self, replay: Replay, optimizer: Any, losses: tuple[int, int]) -> None:
         self._replay, self._optimizer, self._losses = replay, optimizer, losses
         self.roots = replay.state
+        self.early = replay.early
         self.label = "of the script's own loop"
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:

@@ -46,7 +46,7 @@ class Script:
     def __init__(self, path: Path, arguments: tuple[str, ...], at_step: Callable[[Script], None]) -> None:
         self.path, self.arguments = path, arguments
         self.record = Record()
-        self.early = Early()
+        self.early = Early(path=str(path), arguments=arguments)
         self.overlay = Overlay()
         self.mode: Mode = "record"
         self.source: Any = None
@@ -101,6 +101,7 @@ class Script:
     def _stop(self) -> None:
         """The first step is reached: nncheck's work is done here, with all that the script has around it, then it ends."""
         self.reached = True
+        self.early.reached()
         self.library = library_at_work(self)
         self.onward = go_on(self) if self.library is None and self.record.first is None else None
         if self.mode == "onward":

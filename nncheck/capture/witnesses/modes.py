@@ -271,9 +271,7 @@ def _data(loader: Any) -> Any:
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
-    found: list[Tensor] = []
-    batches.map_tensors(found.append, value)
-    return iter(found)
+    return (tensor for _, tensor in batches.named_tensors(value))
 
 
 def _keys(tensors: list[Tensor]) -> frozenset[tuple[Any, ...]]:

@@ -125,7 +125,8 @@ class Schedules(Witness):
             kept.since = None
 
     def evidence(self) -> SchedulesSeen:
-        waiting, behind = (), ()
+        waiting: tuple[Place, ...] = ()
+        behind: tuple[Place, ...] = ()
         if any(not kept.times for kept in self._kept):
             waiting, behind = lines_that_may_step(self._stack, self._reached)
         return SchedulesSeen(
@@ -138,7 +139,7 @@ class Schedules(Witness):
                     places=tuple(kept.places.values()),
                     early=kept.early,
                     again=max(kept.again.values(), default=0),
-                    by=max(kept.again, key=kept.again.__getitem__, default=()),
+                    by=next((pair for pair, _ in kept.again.most_common(1)), ()),
                     moved=kept.moved,
                 )
                 for kept in self._kept

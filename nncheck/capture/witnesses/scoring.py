@@ -15,7 +15,8 @@ from nncheck.losses.call import KINDS
 def watch_scores(scored: Callable[[], None]) -> None:
     """Have `scored` called before each call of a loss function of torch's and each comparison of two tensors, for good."""
     patches = Patches()
-    for function in KINDS:
+    functions: tuple[Callable[..., Any], ...] = tuple(KINDS)
+    for function in functions:
         for module in (torch.nn.functional, torch):
             name = getattr(function, "__name__", "")
             if vars(module).get(name) is function:

@@ -38,7 +38,8 @@ def lines_that_may_step(
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and file.endswith(".py") and is_users(file):
             files.add(file)
-    waiting, behind = [], []
+    waiting: list[Place] = []
+    behind: list[Place] = []
     for file in sorted(files):
         tree = _tree(file)
         for call in ast.walk(tree) if tree is not None else ():
