@@ -31,7 +31,7 @@ SCRIPT_ARGUMENTS = "nncheck.script_arguments"
 _supervised = False
 
 
-class _RunCommand(typer.core.TyperCommand):
+class _ScriptCommand(typer.core.TyperCommand):
     """Sets aside what follows `--`: a script's own arguments."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -70,7 +70,7 @@ def _part(part: str, help: str) -> Any:
     return typer.Option(FLAGS[part], metavar="NAME", help=help, rich_help_panel=None)
 
 
-@app.command(cls=_RunCommand)
+@app.command(cls=_ScriptCommand)
 def run(
     ctx: typer.Context,
     targets: Annotated[
@@ -163,8 +163,9 @@ def run(
         _stop(str(error))
 
 
-@app.command()
+@app.command(cls=_ScriptCommand)
 def race(
+    ctx: typer.Context,
     target: Annotated[str, typer.Argument(metavar="TARGET", help="As for `nncheck run`.")],
     steps: Annotated[int, typer.Option("--steps", metavar="N", help="Updates of each run.")] = 100,
     report: ReportFile = RACE_REPORT,
@@ -189,6 +190,8 @@ def race(
         device=device.value,
         budget=budget,
         command=shlex.join(["nncheck", *sys.argv[1:]]) if _supervised else "nncheck race",
+        capture=True if SCRIPT_ARGUMENTS in ctx.meta else None,
+        arguments=tuple(ctx.meta.get(SCRIPT_ARGUMENTS, ())),
     )
     try:
         raise typer.Exit(racing.run(target, options, steps=steps, descriptors=_supervised))

@@ -32,6 +32,8 @@ def watch_files(script: Script, patches: Patches) -> None:
             if not name.startswith(("/dev/", "/proc/")):
                 script.record.written.append(name)
                 if not os.path.lexists(name) and not overlay.is_made(name):
+                    while not os.path.lexists(os.path.dirname(name)):  # folders that are made with it
+                        name = os.path.dirname(name)
                     overlay.made.append(name)
 
     def opener(real: Callable[..., Any]) -> Callable[..., Any]:

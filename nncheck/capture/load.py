@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,7 @@ from nncheck.capture.running import execute, never_stepped
 from nncheck.capture.script import Script
 from nncheck.errors import OutOfTime, TargetError
 from nncheck.lab.snapshot import RandomState, Snapshot
-from nncheck.observe.source import is_users, place_at, shown, words_of
+from nncheck.observe.source import is_users, place_at, shown, shown_from, words_of
 from nncheck.recipe import Recipe
 from nncheck.target.discovery import Found
 from nncheck.target.loading import Target
@@ -52,7 +53,7 @@ def capture(target: Target, arguments: tuple[str, ...], use: Callable[[tuple[Fou
 
     script = Script(target.path, arguments, at_step)
     contained = Containment(script)
-    with contained.around(), patched(script, cpu=cpu):
+    with shown_from(os.getcwd()), contained.around(), patched(script, cpu=cpu):
         try:
             failure = script.run(lambda: execute(target, arguments))
         finally:
@@ -60,7 +61,16 @@ def capture(target: Target, arguments: tuple[str, ...], use: Callable[[tuple[Fou
     if contained.interrupted:
         raise KeyboardInterrupt
     if not script.reached:
-        raise never_stepped(script, failure, contained)
+        error = never_stepped(script, failure, contained)
+        written = _written(script)
+        error.detail = error.detail or (f"it wrote {written}" if written else "")
+        raise error
+
+
+def _written(script: Script) -> str:
+    """The first of the files and folders that the script left before its first step."""
+    written = [shown(script.overlay.within(file)) for file in left_behind(script)]
+    return ", ".join(list(dict.fromkeys(written))[:5])
 
 
 def _found(script: Script) -> Iterator[Found]:
@@ -240,9 +250,9 @@ def _recipe(
     if library is not None:
         loader, val_loader, val_name = library.train_loader or loader, library.val_loader, ""
         epochs = library.epochs
-    written = [shown(file) for file in left_behind(script)]
+    written = _written(script)
     if written:
-        notes.append(f"it wrote before its first step: {', '.join(written[:5])}")
+        notes.append(f"it wrote before its first step: {written}")
     first = optimizer is record.optimizer
     alone = "" if first else f"the script's loop is judged with {type(record.optimizer).__name__}, which steps first"
     if library is not None:

@@ -86,6 +86,10 @@ class Overlay:
                 os.close(copy)
         self.opened.clear()
 
+    def within(self, path: str) -> str:
+        """What a person would look for: the folder that the script made and that holds a file, or the file."""
+        return next((made for made in self.made if path.startswith(made + os.sep)), path)
+
     def close(self) -> None:
         """Remove the scratch folder."""
         if self._folder is not None:

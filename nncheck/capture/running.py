@@ -70,6 +70,10 @@ def never_stepped(script: Script, failure: BaseException | None, contained: Cont
     if contained.exits is not None:
         call, places = contained.exits
         return TargetError(f"{file} called {call} before its first optimizer step", places=places)
+    if isinstance(failure, SystemExit) and isinstance(failure.code, int) and failure.__context__ is not None:
+        caught = failure.__context__  # a library told of it, and ended the script
+        if isinstance(caught, Exception) and user_frames(caught):
+            return _failed(file, script.path, caught)
     if isinstance(failure, SystemExit):
         code = "" if failure.code is None else repr(failure.code)
         return TargetError(

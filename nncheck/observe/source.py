@@ -11,6 +11,8 @@ import site
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -57,10 +59,24 @@ def is_ours(file: str) -> bool:
     return file.startswith(_OWN)
 
 
+_shown_from: str | None = None
+
+
+@contextmanager
+def shown_from(folder: str) -> Iterator[None]:
+    """Paths are shown as a person in this folder would type them, wherever the user's code goes meanwhile."""
+    global _shown_from
+    before, _shown_from = _shown_from, folder
+    try:
+        yield
+    finally:
+        _shown_from = before
+
+
 def shown(file: str) -> str:
     """A path as a person would type it: relative to the working directory where that is shorter."""
     try:
-        relative = os.path.relpath(file)
+        relative = os.path.relpath(file, _shown_from)
     except ValueError:  # another drive
         return file
     return relative if not relative.startswith("..") else file

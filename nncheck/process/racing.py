@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from nncheck.errors import OutOfTime, TargetError
-from nncheck.lab.deadline import alarm
+from nncheck.lab.deadline import alarm, silenced
 from nncheck.process.prints import UserOutput
 from nncheck.process.session import Options, make_report, write_outputs
 from nncheck.report.text import clean
 from nncheck.verdict import CheckResult, Cost, Doc, Stage, Table, TargetResult
+
+if TYPE_CHECKING:
+    import torch
+
+    from nncheck.target import Found
 
 DOC = Doc(
     title="The classic optimizers raced on your own task.",
@@ -50,53 +55,80 @@ def run(target: str, options: Options, *, steps: int, descriptors: bool) -> int:
 def _race(target: str, options: Options, steps: int, stream: TextIO, *, deadline: float) -> tuple[TargetResult, bool]:
     import torch
 
-    from nncheck.lab.sandbox import Sandbox
     from nncheck.lab.snapshot import seed_everything
+    from nncheck.target import use_target
+    from nncheck.target.loading import isolated
+
+    device = None if options.device == "auto" else torch.device(options.device)
+    raced: list[tuple[TargetResult, bool]] = []
+
+    def use(found: tuple[Found, ...]) -> None:
+        if len(found) > 1:
+            stream.write(f"  raced is the first of {len(found)} optimizers: {clean(found[0].label)}\n")
+        with silenced():  # the race keeps the time by itself
+            raced.append(_run(target, found[0], options, steps, stream, device=device, deadline=deadline))
+
+    with isolated():
+        seed_everything(options.seed)
+        try:
+            with alarm(deadline):
+                use_target(
+                    target, use, flags=options.flags, capture=options.capture, arguments=options.arguments,
+                    cpu=options.device == "cpu",
+                )  # fmt: skip
+        except OutOfTime:
+            raise TargetError(f"the time budget of {options.budget:g} s ran out while the target was loaded") from None
+    return raced[0]
+
+
+def _run(
+    target: str,
+    found: Found,
+    options: Options,
+    steps: int,
+    stream: TextIO,
+    *,
+    device: torch.device | None,
+    deadline: float,
+) -> tuple[TargetResult, bool]:
+    import torch
+
+    from nncheck.lab.sandbox import Sandbox
     from nncheck.race import Lane, judge, run_race
     from nncheck.runner import describe_optimizer, loss_name
-    from nncheck.target import load_target
     from nncheck.target.assemble import assemble
-    from nncheck.target.loading import isolated
 
     def told(lane: Lane) -> None:
         stream.write(f"  {clean(lane.label)}: {f'{lane.end:.4g}' if math.isfinite(lane.end) else 'diverged'}\n")
         stream.flush()
 
     begun = time.monotonic()
-    with isolated():
-        seed_everything(options.seed)
-        device = None if options.device == "auto" else torch.device(options.device)
-        try:
-            with alarm(deadline):
-                found = load_target(target, options.flags)
-                setup = assemble(
-                    found.recipe, seed=options.seed, device=device, origins=found.origins, names=found.names,
-                    notes=found.notes,
-                )  # fmt: skip
-        except OutOfTime:
-            raise TargetError(f"the time budget of {options.budget:g} s ran out while the target was loaded") from None
-        for line in setup.bound:
-            stream.write(f"  {clean(line)}\n")
-        first = next(setup.model.parameters(), None)
-        where = device or (first.device if first is not None else torch.device("cpu"))
-        sandbox = Sandbox(setup, seed=options.seed, device=where, deadline=deadline)
-        with alarm(deadline):
-            raced = run_race(sandbox, steps=steps, told=told)
-        verdict = judge(raced)
-        seconds = time.monotonic() - begun
-        meter = sandbox.meter
-        check = CheckResult(id="race", stage=Stage.LEARNING, verdict=verdict, seconds=seconds, doc=DOC)
-        result = TargetResult(
-            target=target, model=type(setup.model).__name__,
-            parameters=sum(p.numel() for p in setup.model.parameters() if not torch.nn.parameter.is_lazy(p)),
-            loss=loss_name(setup), optimizer=describe_optimizer(setup), bound=setup.bound, notes=setup.notes,
-            checks=(check,), findings=(), seconds=seconds,
-            cost=Cost(
-                seconds=seconds, train_steps=meter.train_steps, forward=meter.forward, backward=meter.backward,
-                by_probe=dict(meter.by_probe),
-            ),
-        )  # fmt: skip
-        return result, raced.interrupted
+    with alarm(deadline):
+        setup = assemble(
+            found.recipe, seed=options.seed, device=device, origins=found.origins, names=found.names, notes=found.notes
+        )
+    for line in setup.bound:
+        stream.write(f"  {clean(line)}\n")
+    first = next(setup.model.parameters(), None)
+    where = device or (first.device if first is not None else torch.device("cpu"))
+    sandbox = Sandbox(setup, seed=options.seed, device=where, deadline=deadline)
+    with alarm(deadline):
+        raced = run_race(sandbox, steps=steps, told=told)
+    verdict = judge(raced)
+    seconds = time.monotonic() - begun
+    meter = sandbox.meter
+    check = CheckResult(id="race", stage=Stage.LEARNING, verdict=verdict, seconds=seconds, doc=DOC)
+    result = TargetResult(
+        target=target, model=type(setup.model).__name__,
+        parameters=sum(p.numel() for p in setup.model.parameters() if not torch.nn.parameter.is_lazy(p)),
+        loss=loss_name(setup), optimizer=describe_optimizer(setup), bound=setup.bound, notes=setup.notes,
+        checks=(check,), findings=(), seconds=seconds,
+        cost=Cost(
+            seconds=seconds, train_steps=meter.train_steps, forward=meter.forward, backward=meter.backward,
+            by_probe=dict(meter.by_probe),
+        ),
+    )  # fmt: skip
+    return result, raced.interrupted
 
 
 def table_text(table: Table) -> str:
