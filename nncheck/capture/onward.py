@@ -216,6 +216,7 @@ class Watcher:
             roots=list(record.roots),
             made=dict(record.made),
             early=script.early.schedules,
+            watcher=self,
         )
         self._long = max(EPOCH_BATCHES, EPOCH_STEPS * max(1, 1 if here is None else here.micro))
         self._given: dict[int, int] = {}
@@ -282,6 +283,11 @@ class Watcher:
     def stepped(self, optimizer: Any) -> None:
         """An optimizer has stepped."""
         self._each("stepped", optimizer)
+
+    def alone(self, witness: Witness, writer: int) -> None:
+        """In a copy of this copy: from here on one witness is told, and its evidence goes to `writer`."""
+        os.close(self._writer)
+        self._witnesses, self._writer = [witness], writer
 
     def finish(self) -> NoReturn:
         """Enough is seen, or the script is over: send the evidence and end the copy."""
