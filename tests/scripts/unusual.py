@@ -461,7 +461,7 @@ script(
         unseen="the steps happen in child processes",
     ),
     fault(
-        "sorted-and-not-shuffled",
+        "not-shuffled",
         "shuffle",
         old="    train_loader = DataLoader(dataset, batch_size=args.batch_size, shuffle=True)\n",
         new="    train_loader = DataLoader(dataset, batch_size=args.batch_size)\n",
@@ -560,4 +560,232 @@ script(
     ),
     style="Lightning: module and data module, everything in Trainer.fit, seed_everything, scheduler in a dict",
     needs=("sklearn", "lightning"),
+)
+
+script(
+    "bert_reviews",
+    fault(
+        "labels-of-another-review",
+        "input-baseline",
+        "simple-baseline",
+        "generalization",
+        old='"labels": label} for text, label in reviews]',
+        new='"labels": other[1]} for (text, _), other in zip(reviews, reviews[1:])]',
+        row="D12",
+    ),
+    fault(
+        "learning-rate-far-too-high",
+        "learning-rate",
+        "loss-decreases",
+        old="learning_rate=2e-3",
+        new="learning_rate=1.0",
+        row="O05",
+    ),
+    fault(
+        "evaluates-on-train",
+        "validation-data",
+        "train-val-leakage",
+        old="        eval_dataset=eval_dataset,\n",
+        new="        eval_dataset=train_dataset,\n",
+        row="D21",
+    ),
+    fault(
+        "pads-not-masked",
+        "input-dependency",
+        old="[0] * (max_length - len(ids))\n        return",
+        new="[1] * (max_length - len(ids))\n        return",
+        row="T07",
+    ),
+    fault(
+        "metric-over-the-wrong-axis",
+        "metric-definition",
+        old="np.argmax(logits, axis=-1) == labels).mean())",
+        new="np.argmax(logits, axis=-1)[:, None] == labels).mean())",
+        row="L16",
+    ),
+    style="Hugging Face: tiny DistilBert from its config, Trainer.train, HfArgumentParser, own vocabulary and reviews",
+    needs=("transformers", "accelerate"),
+)
+
+script(
+    "accelerate_digits",
+    fault("no-zero-grad", "zero-grad", old="                optimizer.zero_grad()\n", new="", row="O01"),
+    fault("eval-mode-kept", "train-eval-mode", old="        model.train()\n", new="", row="E02"),
+    fault(
+        "batch-not-first",
+        "batch-mixing",
+        old="torch.nn.GRU(8, hidden, batch_first=True)",
+        new="torch.nn.GRU(8, hidden)",
+        row="S03",
+    ),
+    fault(
+        "optimizer-before-the-model",
+        "optimizer-coverage",
+        "optimizer-step",
+        "optimizer-replaced",
+        old="    model = model.to(accelerator.device)\n    optimizer = torch.optim.AdamW(params=model.parameters(), lr=lr)\n",
+        new="    optimizer = torch.optim.AdamW(params=model.parameters(), lr=lr)\n    model = RowGRU().to(accelerator.device)\n",
+        row="G06",
+    ),
+    fault(
+        "clipped-to-nothing",
+        "gradient-clipping",
+        old="accelerator.clip_grad_norm_(model.parameters(), 1.0)",
+        new="accelerator.clip_grad_norm_(model.parameters(), 0.0)",
+        row="G20",
+    ),
+    style="accelerate: prepare, accumulate, accelerator.backward, gather_for_metrics, a training_function(config, args)",
+    needs=("sklearn", "accelerate"),
+)
+
+script(
+    "hydra_wine",
+    fault(
+        "scheduler-per-batch",
+        "scheduler-step",
+        "lr-schedule",
+        old="            optimizer.step()\n        scheduler.step()\n",
+        new="            optimizer.step()\n            scheduler.step()\n",
+        row="O12",
+    ),
+    fault("train-mode-lost", "train-eval-mode", old="        model.train()\n", new="", row="E02"),
+    fault(
+        "validation-not-standardised",
+        "train-val-shift",
+        old="    val_set = TensorDataset((x_val - mean) / std, y_val)\n",
+        new="    val_set = TensorDataset(x_val, y_val)\n",
+        row="D25",
+    ),
+    fault(
+        "optimizer-each-epoch",
+        "optimizer-replaced",
+        "scheduler-step",
+        old="        model.train()\n",
+        new="        model.train()\n"
+        "        optimizer = torch.optim.AdamW(model.parameters(), cfg.optim.lr, weight_decay=cfg.optim.weight_decay)\n",
+        row="O15",
+    ),
+    fault(
+        "seed-after-model",
+        "late-seed",
+        "reproducibility",
+        old="    torch.manual_seed(cfg.seed)\n"
+        "    train_loader, val_loader, n_in, n_out = build_data(cfg.data, cfg.seed)\n"
+        "    model = build_model(cfg.model, n_in, n_out)\n",
+        new="    train_loader, val_loader, n_in, n_out = build_data(cfg.data, cfg.seed)\n"
+        "    model = build_model(cfg.model, n_in, n_out)\n"
+        "    torch.manual_seed(cfg.seed)\n",
+        row="C06",
+    ),
+    style="hydra main with a structured config, overrides as arguments, logging, an outputs folder",
+    arguments=("epochs=3", "optim.lr=0.002"),
+    needs=("sklearn", "hydra"),
+)
+
+script(
+    "first_notebook",
+    fault("no-zero-grad", "zero-grad", old='    "        optimizer.zero_grad()\\n",\n', new="", row="O01"),
+    fault("train-mode-lost", "train-eval-mode", old='    "    net.train()\\n",\n', new="", row="E02"),
+    fault(
+        "running-keeps-graph",
+        "graph-retention",
+        old="running += loss.item() * xb.size(0)",
+        new="running += loss * xb.size(0)",
+        row="L32",
+    ),
+    fault(
+        "softmax-at-the-end",
+        "double-softmax",
+        old="return self.fc(self.dropout(x.flatten(1)))",
+        new="return F.softmax(self.fc(self.dropout(x.flatten(1))), dim=1)",
+        row="L01",
+    ),
+    fault(
+        "accuracy-per-batch",
+        "metric-definition",
+        old="return good / len(dl.dataset)",
+        new="return good / len(dl)",
+        row="L16",
+    ),
+    style="a notebook: magics, a shell line, expressions at the end of cells, plots only where matplotlib is",
+    needs=("sklearn",),
+)
+
+script(
+    "cartpole_reinforce",
+    fault("no-zero-grad", "zero-grad", old="    optimizer.zero_grad()\n", new="", row="O01"),
+    fault(
+        "reward-pushed-down",
+        "loss-decreases",
+        old="policy_losses.append(-log_prob * advantage)",
+        new="policy_losses.append(log_prob * advantage)",
+        row="L29",
+        unseen="which way the reward should go is known to the task alone",
+    ),
+    fault(
+        "values-left-out",
+        "unused-parameters",
+        old="torch.stack(policy_losses).sum() + torch.stack(value_losses).sum()",
+        new="torch.stack(policy_losses).sum()",
+        row="L31",
+    ),
+    fault(
+        "optimizer-each-episode",
+        "optimizer-replaced",
+        old="    optimizer.zero_grad()\n",
+        new="    optimizer = optim.Adam(model.parameters(), lr=1e-2)\n    optimizer.zero_grad()\n",
+        row="O15",
+    ),
+    fault(
+        "losses-kept-with-graph",
+        "graph-retention",
+        old="    return loss.item()\n",
+        new="    model.history = getattr(model, 'history', []) + [loss]\n    return loss.item()\n",
+        row="L32",
+    ),
+    style="policy gradient with a critic: no data at all, one step an episode, state kept on the model, own environment",
+    arguments=("--episodes", "80"),
+)
+
+script(
+    "two_tasks",
+    fault(
+        "one-head-without-optimizer",
+        "optimizer-coverage",
+        old='{"params": model.heads.parameters(), ',
+        new='{"params": model.heads["digit"].parameters(), ',
+        row="G05",
+    ),
+    fault(
+        "second-loss-left-out",
+        "unused-parameters",
+        old="            loss = loss_digit + args.place_weight * loss_place\n",
+        new="            loss = loss_digit\n",
+        row="L31",
+    ),
+    fault(
+        "no-train-after-validation",
+        "train-eval-mode",
+        old="    model.train()\n    return accuracy.value",
+        new="    return accuracy.value",
+        row="E02",
+    ),
+    fault(
+        "losses-keep-graph",
+        "graph-retention",
+        old='losses["digit"].add(loss_digit.item(), len(ya))',
+        new='losses["digit"].add(loss_digit, len(ya))',
+        row="L32",
+    ),
+    fault(
+        "validates-on-train",
+        "validation-data",
+        "train-val-leakage",
+        old="validate(model, valid_loaders)",
+        new="validate(model, loaders)",
+        row="D21",
+    ),
+    style="two heads and two data sets: a dict of loaders zipped in the loop, losses summed, parameter groups",
+    arguments=("--epochs", "4"),
+    needs=("sklearn",),
 )
