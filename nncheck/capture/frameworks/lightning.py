@@ -83,6 +83,9 @@ def lightning_at_work(script: Script, trainer: Any) -> Library | None:
     if not advance or advance[0].names.get("dataloader_iter") is not None:
         return None
     _untoggle(trainer.lightning_module)
+    bar = trainer.progress_bar_callback
+    if bar is not None:  # it may draw in a thread of its own
+        bar.on_exception(trainer, trainer.lightning_module, KeyboardInterrupt())
     record = script.record
     moved = advance[0].names.get("batch")
     given = trainer.train_dataloader
