@@ -10,20 +10,22 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from nncheck.capture import onward
 from nncheck.capture.early import Early, states
+from nncheck.capture.endings import Containment
+from nncheck.capture.hooks import patched
 from nncheck.capture.overlay import Overlay
+from nncheck.capture.running import execute
+from nncheck.capture.script import Script
 from nncheck.lab import batch as batches
 from nncheck.lab.snapshot import seed_everything
 from nncheck.process.parent import die_with_the_parent
-
-if TYPE_CHECKING:
-    from nncheck.capture.script import Script
+from nncheck.target.loading import parse_target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +98,6 @@ def _sum(tensor: Any) -> float:
 
 
 def _run(job: Job, answer: int) -> None:
-    from nncheck.target import use_target
-
     def instead(script: Script) -> None:
         if job.task == "onward":
             onward.become(script, answer)
@@ -115,7 +115,11 @@ def _run(job: Job, answer: int) -> None:
         np.random.seed(other)
     elif job.vary == "Python":
         random.seed(other)
-    use_target(job.path, lambda _: None, capture=True, arguments=job.arguments, cpu=job.cpu)
+    target = parse_target(job.path)
+    script = Script(target.path, job.arguments, lambda _: None)
+    # Not by way of `capture`: no check is asked here, and to import them all takes as long as torch.
+    with Containment(script).around(), patched(script, cpu=job.cpu):
+        script.run(lambda: execute(target, job.arguments))
 
 
 def _tell(answer: int, value: Any) -> None:

@@ -82,3 +82,16 @@ def _tree(file: str) -> ast.Module | None:
         return ast.parse(Path(file).read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
         return None
+
+
+def share_a_loop(here: tuple[tuple[str, str, int], ...], there: tuple[tuple[str, str, int], ...]) -> bool:
+    """Whether two stacks (file, function, line) stood in the same loop of the same function."""
+    for file, function, line in here:
+        for other, name, inside in there:
+            tree = _tree(file) if (file, function) == (other, name) else None
+            for node in ast.walk(tree) if tree is not None else ():
+                if isinstance(node, (ast.For, ast.While)) and node.body:
+                    first, last = node.body[0].lineno, node.end_lineno or 0
+                    if first <= line <= last and first <= inside <= last:
+                        return True
+    return False
