@@ -343,6 +343,7 @@ script(
         old="        features = F.normalize(features, dim=1)\n",
         new="",
         row="L35",
+        unseen="the features start small: the loss starts near the logarithm of the choices all the same, and falls",
     ),
     fault("no-zero-grad", "zero-grad", old="                self.optimizer.zero_grad()\n", new="", row="O01"),
     fault(
