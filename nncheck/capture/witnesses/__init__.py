@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from nncheck.capture.witnesses.device_waits import WaitWitness
 from nncheck.capture.witnesses.kept_graphs import GraphWitness
+from nncheck.capture.witnesses.metrics_seen import MetricWitness
 from nncheck.capture.witnesses.modes import Modes
 from nncheck.capture.witnesses.optimizers import Optimizers
 from nncheck.capture.witnesses.schedules import Schedules
 from nncheck.capture.witnesses.validation_course import ValidationWitness
 from nncheck.capture.witnesses.witness import Course, Witness
 
-KINDS: tuple[type[Witness], ...] = (Modes, Optimizers, Schedules, GraphWitness, WaitWitness, ValidationWitness)
+KINDS: tuple[type[Witness], ...] = (Modes, Optimizers, Schedules, GraphWitness, WaitWitness, ValidationWitness, MetricWitness)
 """Every witness, made anew for each script."""
 
 __all__ = ["KINDS", "Course", "Witness"]
