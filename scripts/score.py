@@ -208,6 +208,8 @@ def table(kept: Mapping[str, Any]) -> str:
         "",
         f"Cost of a run: {cost['steps_median']:.0f} training steps in the median, {cost['steps_max']:.0f} at most.",
     ]
+    if in_scripts := kept.get("scripts"):
+        lines += ["", *script_lines([in_scripts[name] for name in HALVES])]
     if tools := kept.get("tools"):
         lines += [
             "",
@@ -220,6 +222,20 @@ def table(kept: Mapping[str, Any]) -> str:
             for name, t in tools.items()
         ]
     return "\n".join(lines) + "\n"
+
+
+def script_lines(halves: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The same for unmodified training scripts."""
+    rows = [
+        ("first batch's loss had again to the last bit", [share(h["exact"], h["scripts"]) for h in halves]),
+        ("faults of the loop, the data and the model found", [share(h["found"], h["faults"]) for h in halves]),
+        ("... with the right check as first finding", [share(h["first"], h["faults"]) for h in halves]),
+        ("healthy scripts failed", [share(h["false_fails"], h["scripts"]) for h in halves]),
+        ("healthy scripts warned", [share(h["false_warns"], h["scripts"]) for h in halves]),
+    ]
+    head = "| unmodified scripts (`nncheck run train.py -- ARGS`) | "
+    lines = [head + " | ".join(f"half {words}" for words in HALVES.values()) + " |", "|---|---|---|"]
+    return lines + [f"| {name} | {' | '.join(cells)} |" for name, cells in rows]
 
 
 def readme(kept: Mapping[str, Any]) -> str:
