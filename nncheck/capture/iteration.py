@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nncheck.capture.loops import SourceLoop, common_loop
+from nncheck.capture.loops import SourceLoop, common_loop, common_stretch
 from nncheck.capture.record import Begun, Record, Request
 from nncheck.lab.snapshot import RandomState
 
@@ -38,28 +39,36 @@ class Iteration:
 
 
 def iterations(record: Record) -> list[Iteration]:
-    """The ways to see it, the likeliest first: a loader's loop, then the calls of the model; last, statements without a loop."""
-    found: list[tuple[bool, Iteration]] = []
-    for begun, requests in ((_first_request(record), list(record.requests.values())), (record.called, [])):
-        if begun is None:
-            continue
-        inner = common_loop(begun.stack, record.backward)
-        outer = common_loop(begun.stack, record.backward, record.step)
-        if inner is None or outer is None:
-            continue
-        own = [request for request in requests if request.order >= begun.order]
-        losses = [loss for loss in record.losses if loss.order > begun.order]
-        # A sharpness-aware step has moved the weights before its further losses.
-        same = [loss.value for loss in losses if loss.version == losses[0].version]
-        random = {id(request.loader): request.after for request in own if request.after is not None}
-        iteration = Iteration(
-            begun=begun, inner=inner, outer=outer, loader=own[0].loader if own else None,
-            given={id(request.loader): request.batch for request in own},
-            random=random if own else begun.random, losses=tuple(same), all_seen=len(same) == len(losses),
-            micro=_rounds(record, begun, own),
-        )  # fmt: skip
-        found.append((not inner.is_loop, iteration))
-    return [iteration for _, iteration in sorted(found, key=lambda pair: pair[0])]
+    """The ways to see it, the likeliest first: a loader's loop, the calls of the model in their loop, and without it.
+
+    What a loop draws by itself, or takes from a world that has gone on, comes out again only from the call on.
+    """
+    request = _first_request(record)
+    found = [] if request is None else [_seen(record, request, list(record.requests.values()), common_loop)]
+    if record.called is not None:
+        found += [_seen(record, record.called, [], way) for way in (common_loop, common_stretch)]
+    known = [one for one in found if one is not None]
+    return sorted(known, key=lambda one: not one.inner.is_loop)
+
+
+def _seen(
+    record: Record, begun: Begun, requests: list[Request], way: Callable[..., SourceLoop | None]
+) -> Iteration | None:
+    inner = way(begun.stack, record.backward)
+    outer = common_loop(begun.stack, record.backward, record.step)
+    if inner is None or outer is None:
+        return None
+    own = [request for request in requests if request.order >= begun.order]
+    losses = [loss for loss in record.losses if loss.order > begun.order]
+    # A sharpness-aware step has moved the weights before its further losses.
+    same = [loss.value for loss in losses if loss.version == losses[0].version]
+    random = {id(request.loader): request.after for request in own if request.after is not None}
+    return Iteration(
+        begun=begun, inner=inner, outer=outer, loader=own[0].loader if own else None,
+        given={id(request.loader): request.batch for request in own},
+        random=random if own else begun.random, losses=tuple(same), all_seen=len(same) == len(losses),
+        micro=_rounds(record, begun, own),
+    )  # fmt: skip
 
 
 def _first_request(record: Record) -> Request | None:

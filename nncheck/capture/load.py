@@ -205,7 +205,8 @@ def _again(way: _Way, record: Record, model: nn.Module, optimizer: Any, before: 
     try:
         with torch.enable_grad():
             losses = (0, max(1, len(way.losses)))
-            return float(way.replay.loss(model, optimizer, way.batch, losses=losses, random=way.random).detach()), ""
+            found = way.replay.losses(model, optimizer, way.batch, losses=losses, random=way.random)
+            return math.fsum(float(loss.detach().sum()) for loss in found), ""
     except (OutOfTime, KeyboardInterrupt):
         raise
     except Exception as error:  # noqa: BLE001  # then this is not the way to ask it

@@ -36,13 +36,19 @@ def common_loop(begun: Sequence[Stood], *others: Sequence[Stood]) -> SourceLoop 
         loop = None if owner is None else _innermost(owner.body, lines)
         if owner is not None and loop is not None:
             return SourceLoop(stood, owner, loop)
-    for stood in shared[:1]:
-        lines = {stood.line, *(stack[id(stood.frame)].line for stack in found)}
-        owner = _owner(stood.frame.f_code)
-        body = None if owner is None else _stretch(owner.body, lines)
-        if owner is not None and body:
-            return SourceLoop(stood, owner, _around(body), is_loop=False)
-    return None
+    return common_stretch(begun, *others)
+
+
+def common_stretch(begun: Sequence[Stood], *others: Sequence[Stood]) -> SourceLoop | None:
+    """The statements from `begun` to the last of `others` in the innermost frame that they share, as a loop's body."""
+    found = [{id(stood.frame): stood for stood in stack} for stack in others]
+    stood = next((s for s in begun if all(id(s.frame) in stack for stack in found)), None)
+    if stood is None:
+        return None
+    lines = {stood.line, *(stack[id(stood.frame)].line for stack in found)}
+    owner = _owner(stood.frame.f_code)
+    body = None if owner is None else _stretch(owner.body, lines)
+    return SourceLoop(stood, owner, _around(body), is_loop=False) if body else None
 
 
 class SourceLoop:

@@ -50,6 +50,20 @@ class Replay:
         random: the generators' states where the batch is given, as `Begun` holds them.
         Raises TargetError if there are none.
         """
+        found = self.losses(model, optimizer, batch, losses=losses, random=random)
+        return found[0] if len(found) == 1 else torch.stack([loss.sum() for loss in found]).sum()
+
+    def losses(
+        self,
+        model: nn.Module,
+        optimizer: Any,
+        batch: Any,
+        *,
+        losses: tuple[int, int],
+        random: Mapping[int, RandomState] = MappingProxyType({}),
+        whole: bool = False,
+    ) -> list[Tensor]:
+        """These losses one by one; `whole`: by the loop of the whole step, where the other begins only after it has its batch."""
         first, last = losses
         with self._replaying(batch, random), _modes_kept(), ExitStack() as stack:
             seen: Withheld = stack.enter_context(withheld(model, optimizer, None, at_most=last))
@@ -57,11 +71,11 @@ class Replay:
                 # Between two backward calls a loop may overwrite what the first graph still needs (`label.fill_(0)`).
                 stack.enter_context(saved_tensors_hooks(_own_copy, lambda tensor: tensor))
             with suppress(EnoughLosses, StopIteration):
-                next(self.inner.begin())
+                next((self.outer if whole else self.inner).begin())
         found = [loss for loss, _ in seen.losses[first:last]]
         if not found:
             raise TargetError("the loop took a batch and called no backward on it")
-        return found[0] if len(found) == 1 else torch.stack([loss.sum() for loss in found]).sum()
+        return found
 
     def step(self, batch: Any, *, anew: bool) -> None:
         """One iteration of the loop as it is: backward, clipping, update, schedule. `anew`: begin with its first."""
@@ -85,7 +99,7 @@ class Replay:
     def own_batch(self, model: nn.Module, optimizer: Any) -> Any:
         """The next batch that a loop without a loader brings by itself."""
         assert self.calls is not None
-        self.loss(model, optimizer, None, losses=(0, 1))
+        self.losses(model, optimizer, None, losses=(0, 1), whole=True)
         return batches.map_tensors(lambda t: t.detach().clone(), self.calls.taken.batch())
 
     def close(self) -> None:

@@ -42,6 +42,7 @@ class Sandbox:
             *loader_roots(setup.train_loader), *loader_roots(setup.val_loader),
             *getattr(setup.training_step, "roots", ()),  # what a script's own loop may change besides
         ]  # fmt: skip
+        self._others = [r for r in getattr(setup.training_step, "roots", ()) if isinstance(r, nn.Module)]
         self._pristine = Snapshot(self._roots)
 
     @property
@@ -77,7 +78,8 @@ class Sandbox:
                 if start is not None:
                     start.restore()
                 if mode == "eval":
-                    self.model.eval()
+                    for model in (self.model, *self._others):  # a generator's batch norm mixes what its critic is given
+                        model.eval()
                 elif not self.model.training:
                     self.model.train()
                 for parameter in self.model.parameters():
