@@ -29,6 +29,9 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 
+# Digits of a share that is printed as two counts.
+EXACT = 9
+
 
 def is_accuracy(name: str) -> bool:
     """Whether a variable or a key is called after an accuracy: `val_acc`, `acc1`, `test_accuracy`."""
@@ -41,14 +44,12 @@ def is_accuracy(name: str) -> bool:
 
 
 def number_of(value: Any) -> float | None:
-    """A number, or a tensor or array of one."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, (int, float, np.number)):
+    """A floating-point number, or a tensor or array of one. A whole number is a count, which is divided elsewhere."""
+    if isinstance(value, (float, np.floating)):
         return float(value)
-    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+    if isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point():
         return float(value.detach())
-    if isinstance(value, np.ndarray) and value.size == 1 and np.issubdtype(value.dtype, np.number):
+    if isinstance(value, np.ndarray) and value.size == 1 and np.issubdtype(value.dtype, np.floating):
         return float(value.reshape(-1)[0])
     return None
 
@@ -111,7 +112,9 @@ class Printed(io.TextIOBase):
                 text = match["percent"] or match["number"]
                 value, digits = float(text), len(text.partition(".")[2])
                 if match["all"] and not match["percent"] and float(match["all"]):
-                    value, digits = value / float(match["all"]), 9
+                    value, digits = value / float(match["all"]), EXACT
+                elif not digits and not match["percent"] and not line[match.end() :].lstrip().startswith("%"):
+                    continue  # a count
                 yield (
                     f"{key} {times[key]}",
                     (value, digits, Place(name=label, file=place.file, line=place.line, source=place.source)),

@@ -15,7 +15,7 @@ from nncheck.capture.calls import target_of
 from nncheck.capture.witnesses.aside import can_go_aside, each_aside
 from nncheck.capture.witnesses.metric_names import Printed, values_in
 from nncheck.capture.witnesses.perfect_outputs import Scoring, answer, same_values, scoring_of
-from nncheck.capture.witnesses.variables import line_that_binds, users_frames
+from nncheck.capture.witnesses.variables import is_sum, line_that_binds, users_frames
 from nncheck.capture.witnesses.witness import Course, Witness
 from nncheck.lab.batch import named_tensors
 from nncheck.lab.interception import Patches
@@ -266,6 +266,8 @@ class _Copy:
 
     def _take(self, frame: FrameType, function: str, names: dict[str, Any]) -> None:
         for path, value in values_in(names):
+            if is_sum(path, frame):
+                continue
             key = f"{function}: {path}"
             known = self._values.get(key)
             place = known[2] if known is not None else line_that_binds(path, frame)

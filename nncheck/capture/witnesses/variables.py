@@ -107,6 +107,24 @@ def line_that_binds(path: str, frame: FrameType) -> Place:
     return place_at(path, file, frame.f_lineno)
 
 
+def is_sum(name: str, frame: FrameType) -> bool:
+    """Whether a variable of a function is added to and never divided where it stands: what it holds is divided later."""
+    tree = tree_of(frame.f_code.co_filename)
+    first = frame.f_code.co_firstlineno
+    body = next((n for n in ast.walk(tree) if _begins(n) == first), tree)
+    added = divided = False
+    for node in ast.walk(body):
+        if isinstance(node, ast.AugAssign) and _root(node.target) == name:
+            added = added or isinstance(node.op, ast.Add)
+            divided = divided or isinstance(node.op, (ast.Div, ast.FloorDiv, ast.Mult))
+        elif isinstance(node, ast.Assign) and any(_root(target) == name for target in node.targets):
+            operations = [n.op for n in ast.walk(node.value) if isinstance(n, ast.BinOp)]
+            itself = any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(node.value))
+            added = added or (itself and any(isinstance(op, ast.Add) for op in operations))
+            divided = divided or any(isinstance(op, ast.Div) for op in operations)
+    return added and not divided
+
+
 def _begins(node: ast.AST) -> int | None:
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return None

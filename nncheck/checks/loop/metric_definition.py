@@ -34,7 +34,7 @@ def metric_definition(seen: MetricsSeen) -> Verdict:
     if not judged:
         return skipped("the validation computes no accuracy that could be followed")
     wrong = [metric for metric in judged if not _is_one(metric)]
-    said = "; ".join(f"{m.place.name} becomes {m.right:.6g}" for m in (wrong or judged)[:3])
+    said = "; ".join(dict.fromkeys(f"{m.place.name} becomes {m.right:.6g}" for m in (wrong or judged)[:3]))
     measured = f"with perfect predictions for {seen.samples:,} samples in {seen.batches} batches, {said}"
     expected = "1, or 100 %"
     numbers = {"samples": float(seen.samples), "batches": float(seen.batches), "perfect": (wrong or judged)[0].right}
@@ -75,13 +75,9 @@ def _is_accuracy(metric: Metric, seen: MetricsSeen) -> bool:
 
 
 def _is_share(value: float, seen: MetricsSeen) -> bool:
-    """Whether a number is so many of the samples or targets, as a part of 1 or of 100."""
-    for total in (seen.samples, seen.targets):
-        for whole in (1, 100):
-            hits = value / whole * total
-            if 0 <= value <= whole and abs(hits - round(hits)) < 1e-3:
-                return True
-    return False
+    """Whether a number is so many hits divided by the number of samples or targets, or the hundredfold of that."""
+    hits = [value / whole * total for total in (seen.samples, seen.targets) for whole in (1, 100)]
+    return any(abs(number - round(number)) < 1e-3 for number in hits)
 
 
 def _is_one(metric: Metric) -> bool:
