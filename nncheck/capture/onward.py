@@ -116,9 +116,6 @@ class Onward:
 def go_on(script: Script) -> Onward | None:
     """Let another process go on with the script. A copy returns from here as well, with `script.mode` "onward": it is to return
     into the script."""
-    if instead is not None:
-        instead(script)
-        return None
     scratch = tempfile.mkdtemp(prefix="nncheck-")
     if not can_fork():
         return _anew(script, scratch)
@@ -134,6 +131,13 @@ def go_on(script: Script) -> Onward | None:
     script.overlay.lie_in(scratch)
     become(script, writer)
     return None
+
+
+def taken_over(script: Script) -> bool:
+    """Whether this process runs the script again: what is to be done at its first step is then done."""
+    if instead is not None:
+        instead(script)
+    return instead is not None
 
 
 def can_fork() -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nncheck.capture.byhand import updated_by_hand
 from nncheck.capture.early import Early
 from nncheck.capture.frameworks import Library, library_at_work
-from nncheck.capture.onward import Onward, go_on
+from nncheck.capture.onward import Onward, go_on, taken_over
 from nncheck.capture.overlay import Overlay
 from nncheck.capture.record import CALL, Begun, Loss, Record, Request, standing
 from nncheck.errors import CannotMeasure
@@ -102,6 +102,8 @@ class Script:
         """The first step is reached: nncheck's work is done here, with all that the script has around it, then it ends."""
         self.reached = True
         self.early.reached()
+        if taken_over(self):
+            return
         self.library = library_at_work(self)
         self.onward = go_on(self) if self.library is None and self.record.first is None else None
         if self.mode == "onward":
