@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,9 @@ class TrainerLoop:
         if trainer.args.max_grad_norm > 0:
             trainer._clip_grad_norm(self._model)
         trainer.optimizer.step()
-        over = trainer.state.global_step >= trainer.state.max_steps  # the run would have ended, and its schedule with it
+        over = (
+            trainer.state.global_step >= trainer.state.max_steps
+        )  # the run would have ended, and its schedule with it
         if not over and not trainer.accelerator.optimizer_step_was_skipped and not _waits(trainer.lr_scheduler):
             trainer.lr_scheduler.step()
         self._model.zero_grad()
@@ -90,6 +93,11 @@ def huggingface_at_work(script: Script, trainer: Any) -> Library | None:
     epochs = [stood.names for stood in script.record.step if all(name in stood.names for name in wanted)]
     if not epochs or not hasattr(trainer, "accelerator"):
         return None
+    for thread in threading.enumerate():
+        if type(thread).__module__.startswith(
+            "tqdm."
+        ):  # it looks after progress bars, asleep for ten seconds at a time
+            thread.exit()  # type: ignore[attr-defined]  # tqdm's own
     loop = TrainerLoop(script, trainer, epochs[0])
     schedule = trainer.lr_scheduler
     inner = getattr(schedule, "scheduler", schedule)  # accelerate's stands around it

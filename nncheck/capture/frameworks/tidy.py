@@ -15,7 +15,9 @@ def left_behind(script: Script) -> list[str]:
     """Files that the script wrote before its first step and that stay."""
     passing = _of_the_run(script)
     written = dict.fromkeys(script.record.written)
-    return [file for file in written if not os.path.isdir(file) and not any(_within(file, folder) for folder in passing)]
+    return [
+        file for file in written if not os.path.isdir(file) and not any(_within(file, folder) for folder in passing)
+    ]
 
 
 def tidy(script: Script) -> None:
