@@ -40,6 +40,10 @@ _SCALING = (
     "relu", "relu_", "leaky_relu", "leaky_relu_", "prelu", "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d",
     "avg_pool3d", "adaptive_avg_pool2d", "boolean_dispatch", "dropout", "dropout_", "dropout2d",
 )  # fmt: skip
+# What takes numbers out of its first argument.
+_PICKS = ("__getitem__", "index_select", "gather", "take_along_dim")
+# What only takes a size from the data.
+_MADE = ("zeros", "ones", "empty", "full", "arange", "rand", "randn", "eye")
 # What leaves the numbers alone.
 _MOVES = (
     "view", "reshape", "flatten", "permute", "transpose", "contiguous", "unsqueeze", "squeeze", "movedim", "to", "float", "cuda",
@@ -114,8 +118,10 @@ class Entrances:
         roots = tuple(dict.fromkeys(name for one in data for name in one.roots))
         weights = [t for t in given if id(t) in self._weights]
         if not weights:
-            if call.name.endswith("_like") or call.name.startswith("new_"):
+            if call.name in _MADE or call.name.endswith("_like") or call.name.startswith("new_"):
                 return  # made in the shape of the data, not of them
+            if call.name in _PICKS and id(given[0]) not in self._data:
+                return  # picked by the data, from something else: a recurrent layer's zeros, put in the order of lengths
             changed = any(one.changed for one in data) or call.name not in _MOVES
             for tensor in _tensors((call.result,), {}):
                 if id(tensor) not in self._data:

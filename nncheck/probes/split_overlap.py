@@ -112,7 +112,11 @@ def _held(data: Any) -> Iterator[tuple[str, int, int]]:
 
 
 def _windows(mine: SampleMarks, theirs: SampleMarks) -> dict[str, Any]:
-    """Validation windows that share a block with a training one, where steps are told apart well enough."""
+    """Validation windows that share a block with a training one, where steps are told apart well enough.
+
+    In windows of one series the block begins at another step of each; at the same step of both it is the columns of a table,
+    whose flags and codes are alike by chance.
+    """
     if not mine.blocks or not theirs.blocks or (mine.steps, mine.block) != (theirs.steps, theirs.block):
         return {}
     if mine.distinct_steps < min(2 * mine.steps, 64) or 2 * mine.distinct_steps < min(len(mine.blocks), 8192):
@@ -120,7 +124,13 @@ def _windows(mine: SampleMarks, theirs: SampleMarks) -> dict[str, Any]:
     none = torch.iinfo(torch.int64).max
     blocks = torch.frombuffer(mine.blocks, dtype=torch.int64)
     asked = torch.frombuffer(theirs.blocks, dtype=torch.int64)
-    shared = torch.isin(asked, blocks[blocks != none])
+    known, which = blocks.unique(return_inverse=True)
+    offsets = torch.frombuffer(mine.offsets, dtype=torch.int64)[: which.numel()]
+    first = torch.full_like(known, none).scatter_reduce_(0, which, offsets, "amin")
+    last = torch.full_like(known, -1).scatter_reduce_(0, which, offsets, "amax")
+    at = torch.searchsorted(known, asked).clamp_max(known.numel() - 1)
+    own = torch.frombuffer(theirs.offsets, dtype=torch.int64)[: asked.numel()]
+    shared = (known[at] == asked) & (asked != none) & ((first[at] != own) | (last[at] != own))
     # Equal inputs are counted elsewhere.
     equal = torch.isin(_hashes(theirs)[: asked.numel()], _hashes(mine))
     return {"windows": int((shared & ~equal).sum()), "steps": mine.steps, "block": mine.block}

@@ -29,7 +29,7 @@ class SampleMarks:
     sizes: samples in each batch. values: numbers in one sample's inputs, 0 if samples differ in that.
     inputs, targets: 64-bit fingerprints. label: a scalar target's value; whole: whether all are whole numbers.
     blocks: for the first samples the smallest fingerprint among the blocks of `block` consecutive steps, of `steps` in a float
-    sequence; distinct_steps: how many different steps were seen, counted up to 8192.
+    sequence, and at which step it begins (offsets); distinct_steps: how many different steps were seen, counted up to 8192.
     sketch: `SKETCH` numbers for each of the first `sketched` samples: distances between them estimate those between samples.
     table: the first rows of a float table of `columns` columns; of a series, its last step.
     """
@@ -42,6 +42,7 @@ class SampleMarks:
     label: array[float]
     whole: bool
     blocks: array[int]
+    offsets: array[int]
     block: int
     steps: int
     distinct_steps: int
@@ -62,7 +63,7 @@ class Samples:
         self._held: list[SeenBatch] = []
         self._held_values = 0
         self._sizes: list[int] = []
-        self._inputs, self._targets, self._blocks = array("q"), array("q"), array("q")
+        self._inputs, self._targets, self._blocks, self._offsets = array("q"), array("q"), array("q"), array("q")
         self._label, self._sketch, self._table = array("d"), array("f"), array("f")
         self._shapes: set[tuple[tuple[int, ...], ...]] = set()
         self._kind = ""
@@ -99,6 +100,7 @@ class Samples:
             label=self._label if self._scalar and self._targeted else array("d"),
             whole=self._whole,
             blocks=self._blocks if len(self._blocks) >= min(count, MOST_SKETCHED) else array("q"),
+            offsets=self._offsets,
             block=self._block,
             steps=self._steps,
             distinct_steps=len(self._different),
@@ -162,7 +164,9 @@ class Samples:
         runs = marks.unfold(1, block, 1)  # (samples, places, block)
         found = fingerprint.joined(*runs.unbind(2))
         found = torch.where((runs == runs[:, :, :1]).all(2), torch.iinfo(torch.int64).max, found)
-        self._blocks.extend(found.min(1).values.tolist())
+        least = found.min(1)
+        self._blocks.extend(least.values.tolist())
+        self._offsets.extend(least.indices.tolist())
 
     def _sketches(self, flat: Tensor) -> None:
         left = MOST_SKETCHED - len(self._sketch) // SKETCH
