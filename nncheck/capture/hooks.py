@@ -185,7 +185,8 @@ def _scripting(patches: Patches) -> None:
         for owner, name, function in names:
             own.put(owner, name, function)
         try:
-            return real(*args, **kwargs)
+            # Names are looked up in the frame of who calls it.
+            return real(*args, **kwargs | {"_frames_up": kwargs.get("_frames_up", 0) + 1})
         finally:
             own.take_back()
 
