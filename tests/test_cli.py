@@ -131,8 +131,11 @@ def test_every_file_is_written(tmp_path: Path) -> None:
     [
         (["run", "sound.py", "--select", "forwad-pass"], "did you mean 'forward-pass'"),
         (["run", "sound.py", "--budget", "0"], "above 0"),
-        (["run", "sound.py", "--capture"], "cannot be captured"),
-        (["run", "train.py", "--", "--epochs", "3"], "train.py cannot be captured"),
+        (["run", "sound.py", "--capture"], "sound.py ran to its end and never called backward"),
+        (["run", "sound.py:model", "--", "--epochs", "3"], "a script's parts are found from what it does"),
+        (["run", "sound.py", "--no-capture", "--", "--epochs", "3"], "--no-capture forbids to run one"),
+        (["run", "sound.py", "detached.py", "--", "--epochs", "3"], "belongs to one script, but 2 targets"),
+        (["race", "nothing.py", "--", "--epochs", "3"], "there is no file nothing.py"),
         (["run", "sound.py", "--fail-on", "sometimes"], "sometimes"),
         (["run", "sound.py", "--model", "modle", *QUICK, "--no-report"], "did you mean 'model'"),
         (["run", "sound.py", *QUICK, "--no-report", "--json", "sound.py/r.json"], "cannot be written"),

@@ -36,8 +36,12 @@ class InChild:
 
     def __call__(self) -> None:
         if "torch" in sys.modules:
+            import torch
             from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+            torch.set_num_threads(
+                1
+            )  # a pool of threads, which an earlier target may have used, does not survive a fork
             register_optimizer_step_pre_hook(lambda *_: step_in_child(self.told, self.watching))
         type(self.process).run(self.process)
 

@@ -91,6 +91,7 @@ class Containment:
             for program in self._popen:
                 if program.poll() is None:
                     program.kill()
+                    program.wait()
             patches.take_back()
             self.in_child = told_by_child(self._told)
             with contextlib.suppress(FileNotFoundError):
