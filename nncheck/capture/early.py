@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
+import importlib.util
 import os
 import random
 import sys
@@ -80,23 +83,49 @@ def watch_early(script: Script, patches: Patches, *, cpu: bool) -> None:
         (torch, "manual_seed", "torch"), (torch.random, "manual_seed", "torch"), (np.random, "seed", "NumPy"),
         (random, "seed", "Python"),
     ):  # fmt: skip
-        patches.put(owner, name, _seeding(script, vars(owner)[name], generator, begun[generator]))
+        patches.put(owner, name, _seeding(script, vars(owner)[name], generator, begun))
+    patches.put(builtins, "__import__", _importing(script, begun))
     for kind in kinds_of(LRScheduler):
         if "step" in vars(kind):
             patches.put(kind, "step", _stepping(script, vars(kind)["step"]))
 
 
-def _seeding(script: Script, real: Callable[..., Any], generator: str, begun: bytes) -> Callable[..., Any]:
+def _seeding(script: Script, real: Callable[..., Any], generator: str, begun: dict[str, bytes]) -> Callable[..., Any]:
     def seed(*args: Any, **kwargs: Any) -> Any:
         if script.mode == "record" and generator not in script.early.seeds:
             place = calling_place(f"{generator} is seeded")
             if place.file is not None:
                 script.early.seeds[generator] = Seeded(
-                    generator=generator, place=place, drawn=states()[generator] != begun, lines=lines()
+                    generator=generator, place=place, drawn=states()[generator] != begun[generator], lines=lines()
                 )
         return real(*args, **kwargs)
 
     return seed
+
+
+def _importing(script: Script, begun: dict[str, bytes]) -> Callable[..., Any]:
+    """What a library draws while it is imported, it draws for itself: `begun` is then the state behind it."""
+    real = builtins.__import__
+    busy = False
+
+    def bring(name: str, globals: Any = None, *rest: Any, **options: Any) -> Any:
+        nonlocal busy
+        asking = (globals or {}).get("__file__") or ""
+        if busy or script.mode != "record" or name in sys.modules or not asking or not is_users(asking):
+            return real(name, globals, *rest, **options)
+        spec = None
+        with contextlib.suppress(ImportError, ValueError, AttributeError):
+            spec = importlib.util.find_spec(name.partition(".")[0])
+        if spec is None or not spec.origin or is_users(spec.origin):
+            return real(name, globals, *rest, **options)
+        before, busy = states(), True
+        try:
+            return real(name, globals, *rest, **options)
+        finally:
+            busy = False
+            begun.update({g: state for g, state in states().items() if before[g] == begun[g]})
+
+    return bring
 
 
 def _stepping(script: Script, real: Callable[..., Any]) -> Callable[..., Any]:
