@@ -183,13 +183,17 @@ def _ways(script: Script, model: nn.Module, state: list[Any]) -> Iterator[_Way]:
     record, library = script.record, script.library
     if library is not None:
         last = next(reversed(record.requests.values()), None)
+        random = {} if record.called is None else record.called.random
+        if last is not None and last.after is not None:
+            random = {id(last.loader): last.after}
         for batch in library.batches:
             yield _Way(
                 replay=Replay(script, library.loop, library.loop, calls=None, state=state), batch=batch,
                 losses=tuple(record.newest_losses()), loader=None if last is None else last.loader,
-                random={} if last is None or last.after is None else {id(last.loader): last.after},
+                random=random,
                 beside={id(request.loader): request.batch for request in record.requests.values()},
             )  # fmt: skip
+        return  # the library's loop itself logs, saves and draws as it goes
     roots = [root for root in record.roots if any(True for _ in root.parameters())] or [model]
     for one in iterations(record):
         calls = None if one.loader is not None else Calls(roots)
@@ -249,7 +253,8 @@ def _recipe(
     epochs = find_epochs(record)
     library = script.library if script.library is not None and replay.inner is script.library.loop else None
     if library is not None:
-        loader, val_loader, val_name = library.train_loader or loader, library.val_loader, ""
+        loader = loader if library.train_loader is None else library.train_loader
+        val_loader, val_name = library.val_loader, ""
         epochs = library.epochs
     written = _written(script)
     if written:

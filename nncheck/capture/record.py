@@ -61,10 +61,11 @@ class Begun:
 
 @dataclass(kw_only=True)
 class Request(Begun):
-    """A loader was asked for a batch; `after`: the generators when it had given it."""
+    """A loader was asked for a batch; `after`: the generators when it had given it; `before`: the batch that it gave before."""
 
     loader: Any
     batch: Any = None
+    before: Any = None
     after: RandomState | None = None
 
 

@@ -132,7 +132,8 @@ class Script:
         """A loader has given a batch."""
         record = self.record
         request.batch, request.after = batch, RandomState()
-        record.requests.pop(id(request.loader), None)  # the last to be asked stands last
+        last = record.requests.pop(id(request.loader), None)  # the last to be asked stands last
+        request.before = None if last is None else last.batch
         record.requests[id(request.loader)] = request
         record.asked.setdefault(id(request.loader), []).append(request.order)
         record.called = None

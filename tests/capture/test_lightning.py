@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nncheck.errors import TargetError
 from tests.capture.asking import ask
 
 SCRIPT = """
@@ -234,3 +235,54 @@ def test_several_loaders_at_once(tmp_path: Path) -> None:
     assert asked.reproduced
     assert asked.findings == []
     assert set(next(iter(asked.found[0].recipe.train_loader))) == {"a", "b"}
+
+
+STREAM = """
+import lightning as L
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        for _ in range(1000):
+            x = torch.randn(4)
+            yield x, x.sum().reshape(1)
+
+
+class Noisy(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, 1))
+        self.unsure = SOME
+
+    def on_after_batch_transfer(self, batch, index):
+        x, y = batch
+        return (x + 0.1 * torch.randn_like(x), y) if self.training else batch
+
+    def training_step(self, batch, index):
+        x, y = batch
+        return F.mse_loss(self.net(x + next(self.unsure)), y)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=1e-2)
+
+
+L.seed_everything(0)
+L.Trainer(max_epochs=10, accelerator="cpu").fit(Noisy(), DataLoader(Stream(), batch_size=20))
+"""
+
+
+def test_a_stream_that_is_fetched_one_batch_ahead_and_changed_on_its_way(tmp_path: Path) -> None:
+    asked = ask(STREAM.replace("SOME", "iter(lambda: 0, 1)"), tmp_path, checks=STEP)
+    assert asked.reproduced
+    assert asked.findings == []
+
+
+def test_a_step_that_is_another_every_time_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="could not be asked again") as told:
+        ask(STREAM.replace("SOME", "iter(range(1000))"), tmp_path, checks=STEP)
+    assert "Lightning's own step" in told.value.detail
+    assert told.value.places[0].source == "L.Trainer(" + STREAM.strip().splitlines()[-1].partition("(")[2]

@@ -90,8 +90,9 @@ def lightning_at_work(script: Script, trainer: Any) -> Library | None:
     moved = advance[0].names.get("batch")
     given = trainer.train_dataloader
     own = id(given) in record.requests
-    raw = record.requests[id(given)].batch if own else None
-    tried = [batch for batch in (raw, moved) if batch is not None]
+    # Of a loader without a length it fetches one batch ahead: then the batch is the one before the last.
+    raw = [record.requests[id(given)].batch, record.requests[id(given)].before] if own else []
+    tried = [batch for batch in (*raw, moved) if batch is not None]
     return Library(
         name="Lightning",
         loop=LightningLoop(script, trainer, tried[0]),
@@ -125,9 +126,9 @@ def _validation(trainer: Any) -> Any:
         return None
     loop.setup_data()
     found = trainer.val_dataloaders
-    while isinstance(found, (list, tuple, dict)) and found:
-        found = next(iter(found.values())) if isinstance(found, dict) else found[0]
-    return found or None
+    while isinstance(found, (list, tuple, dict)):
+        found = next(iter(found.values() if isinstance(found, dict) else found), None)
+    return found
 
 
 def _epochs(trainer: Any) -> int | None:
