@@ -257,25 +257,43 @@ def explain(check: Annotated[str, typer.Argument(metavar="CHECK", help="A check'
             typer.echo(f"\n{head}\n" + "\n".join(f"    {line}".rstrip() for line in text.splitlines()))
 
 
-@app.command()
+@app.command(cls=_ScriptCommand)
 def init(
-    target: Annotated[str | None, typer.Argument(help="A training file to start from; it is read, not run.")] = None,
+    ctx: typer.Context,
+    target: Annotated[
+        str | None,
+        typer.Argument(help="A training file to start from; a script is run to its first step: train.py -- ARGS"),
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")] = Path("nncheck_setup.py"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    device: Device = DeviceChoice.AUTO,
+    budget: Annotated[
+        float, typer.Option("--budget", metavar="SECONDS", help="Time for a script's way to its step.")
+    ] = 120.0,
+    capture: Annotated[
+        bool | None, typer.Option("--capture/--no-capture", help="Run the file as a training script, or only read it.")
+    ] = None,
 ) -> None:
-    """Write a file that binds the parts of a set-up, filled in with what TARGET names."""
+    """Write a file that binds the parts of a set-up, filled in with what TARGET builds."""
     from nncheck.process.session import write_text
-    from nncheck.target.scaffold import scaffold
+    from nncheck.process.writing import written_setup
 
     if output.exists() and not force:
         _stop(f"{output} exists already; choose another with -o, or overwrite it with --force")
+    arguments = ctx.meta.get(SCRIPT_ARGUMENTS)
     try:
-        text = scaffold(target, output)
+        text, said = written_setup(
+            target, output, capture=True if arguments is not None else capture, arguments=tuple(arguments or ()),
+            cpu=device is DeviceChoice.CPU, budget=budget, descriptors=_supervised,
+        )  # fmt: skip
         write_text(output.absolute(), text)
     except (UsageError, TargetError) as error:
         new = target is not None and target.endswith(".py") and not Path(target).exists()
         _stop(_told(error) + (f"; to write a new file: nncheck init -o {target}" if new else ""))
-    typer.echo(f"wrote {output}: fill in what is marked, then `nncheck run {output}`")
+    for line in said:
+        typer.echo(line)
+    missing = "..." in text or "# Missing" in text or target is None
+    typer.echo(f"wrote {output}: " + ("fill in what is marked, then " if missing else "") + f"`nncheck run {output}`")
 
 
 @app.command()

@@ -32,7 +32,7 @@ def common_loop(begun: Sequence[Stood], *others: Sequence[Stood]) -> SourceLoop 
     shared = [stood for stood in begun if all(id(stood.frame) in stack for stack in found)]
     for stood in shared:
         lines = {stood.line, *(stack[id(stood.frame)].line for stack in found)}
-        owner = _owner(stood.frame.f_code)
+        owner = owner_of(stood.frame.f_code)
         loop = None if owner is None else _innermost(owner.body, lines)
         if owner is not None and loop is not None:
             return SourceLoop(stood, owner, loop)
@@ -46,7 +46,7 @@ def common_stretch(begun: Sequence[Stood], *others: Sequence[Stood]) -> SourceLo
     if stood is None:
         return None
     lines = {stood.line, *(stack[id(stood.frame)].line for stack in found)}
-    owner = _owner(stood.frame.f_code)
+    owner = owner_of(stood.frame.f_code)
     body = None if owner is None else _stretch(owner.body, lines)
     return SourceLoop(stood, owner, _around(body), is_loop=False) if body else None
 
@@ -59,7 +59,8 @@ class SourceLoop:
 
     def __init__(self, stood: Stood, owner: Any, loop: Loop, *, is_loop: bool = True) -> None:
         self.is_loop = is_loop
-        self._frame, self._names = stood.frame, stood.names
+        self.frame, self.statement = stood.frame, loop
+        self._names = stood.names
         self.file = stood.frame.f_code.co_filename
         self.line, self.last_line = loop.lineno, loop.end_lineno or loop.lineno
         self.body = loop.body
@@ -80,7 +81,7 @@ class SourceLoop:
     def reset(self) -> None:
         """Variables that outlive the loop as they were: a module's, and those that functions inside share."""
         if self._module_level:
-            present = self._frame.f_globals
+            present = self.frame.f_globals
             for name in [n for n in present if n not in self._names]:
                 del present[name]
             present.update(self._names)
@@ -97,7 +98,7 @@ def _tree(file: str) -> ast.Module | None:
         return None
 
 
-def _owner(code: types.CodeType) -> Any:
+def owner_of(code: types.CodeType) -> Any:
     """The function, or the module, that a code object was compiled from."""
     tree = _tree(code.co_filename)
     if tree is None or not tree.body or code.co_name == "<module>":
@@ -124,7 +125,8 @@ def _statements(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
             yield from _statements(part.body)
 
 
-def _covers(node: ast.AST, line: int) -> bool:
+def covers(node: ast.AST, line: int) -> bool:
+    """Whether a statement stands on a line."""
     return bool(node.lineno <= line <= (node.end_lineno or node.lineno))  # type: ignore[attr-defined]  # a statement has both
 
 
@@ -132,7 +134,7 @@ def _innermost(body: list[ast.stmt], lines: set[int]) -> Loop | None:
     found = None
     for block in _statements(body):
         for node in block:
-            if isinstance(node, (ast.For, ast.While)) and all(_covers(node, line) for line in lines):
+            if isinstance(node, (ast.For, ast.While)) and all(covers(node, line) for line in lines):
                 found = node
     return found
 
@@ -141,7 +143,7 @@ def _stretch(body: list[ast.stmt], lines: set[int]) -> list[ast.stmt]:
     """The statements of the innermost block in which all lines lie, from the first of them to the last."""
     best: list[ast.stmt] = []
     for block in _statements(body):
-        at = [next((i for i, node in enumerate(block) if _covers(node, line)), None) for line in lines]
+        at = [next((i for i, node in enumerate(block) if covers(node, line)), None) for line in lines]
         known = [i for i in at if i is not None]
         if len(known) == len(at):
             best = block[min(known) : max(known) + 1]

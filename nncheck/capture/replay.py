@@ -32,6 +32,7 @@ class Replay:
         self, script: Script, inner: Iterations, outer: Iterations, *, calls: Calls | None, state: list[Any]
     ) -> None:
         self._script, self.calls, self.early = script, calls, script.early
+        self.record = script.record
         self.inner, self.outer = inner, outer
         self.state = state
         self._running: Iterator[None] | None = None
@@ -137,13 +138,13 @@ class LossOfLoop:
     """
 
     def __init__(self, replay: Replay, optimizer: Any, losses: tuple[int, int]) -> None:
-        self._replay, self._optimizer, self._losses = replay, optimizer, losses
+        self.replay, self._optimizer, self._losses = replay, optimizer, losses
         self.roots = replay.state
         self.early = replay.early
         self.label = "of the script's own loop"
 
     def __call__(self, model: nn.Module, batch: Any) -> Tensor:
-        return self._replay.loss(model, self._optimizer, batch, losses=self._losses)
+        return self.replay.loss(model, self._optimizer, batch, losses=self._losses)
 
 
 class StepOfLoop:

@@ -1,0 +1,332 @@
+"""`nncheck init train.py`: the script's own lines up to its loop, and its loop up to the loss, written down as a set-up."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import linecache
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+from nncheck.capture.loops import SourceLoop, covers, owner_of
+from nncheck.capture.record import Record, Stood
+from nncheck.capture.replay import LossOfLoop
+from nncheck.observe.source import is_users, shown
+from nncheck.target.discovery import Found
+from nncheck.target.reading import read, training_on_import
+
+_PLAIN = (int, float, str, bool, type(None))
+
+
+def adapter(found: Found, *, what: str, output: str) -> str | None:
+    """The text of a file that binds what was found in a script; None if its loop is not among its own lines."""
+    asked = found.recipe.training_step
+    if not isinstance(asked, LossOfLoop) or not asked.replay.inner.is_loop:
+        return None
+    record, loop = asked.replay.record, asked.replay.inner
+    stack = [stood for stood in record.backward if is_users(stood.frame.f_code.co_filename)]
+    inside = next((i for i, stood in enumerate(stack) if stood.frame is loop.frame), None)
+    if inside is None:
+        return None
+    writer = _Writer(list(reversed(stack[inside:])), loop, record)
+    lines = writer.set_up()
+    step = writer.training_step(stack[inside].line, found.recipe.train_loader)
+    parts = writer.parts(found)
+    head = [
+        f'"""The training set-up of {what}, for `nncheck run {output}`: its own lines up to its loop, and the loop up to its loss.',
+        "",
+        "Everything here runs when nncheck loads the file.",
+        '"""',
+        "",
+        *[f"# Missing: {text}" for text in dict.fromkeys(writer.missing)],
+        *writer.imports(lines + step),
+        "import nncheck",
+        "",
+    ]
+    return "\n".join([*head, *lines, "", *step, "", "setup = nncheck.Recipe(", *parts, ")"]) + "\n"
+
+
+class _Writer:
+    """chain: the script's frames from the outermost to the one with the loop. missing: what could not be written down."""
+
+    def __init__(self, chain: list[Stood], loop: SourceLoop, record: Record) -> None:
+        self._chain, self._loop, self._record = chain, loop, record
+        self._names: dict[str, Any] = {}
+        self._module = chain[0]
+        self._importable = self._may_be_imported()
+        self.missing: list[str] = []
+        for stood in chain:
+            self._names |= {**stood.frame.f_globals, **stood.names} if stood is self._module else stood.names
+
+    def _may_be_imported(self) -> bool:
+        from pathlib import Path
+
+        path = Path(self._module.frame.f_code.co_filename)
+        return path.suffix == ".py" and path.stem.isidentifier() and not training_on_import(read(path))
+
+    # The lines before the loop.
+    def set_up(self) -> list[str]:
+        """Every frame's statements up to the call of the next, its parameters bound first."""
+        lines: list[str] = []
+        for i, stood in enumerate(self._chain):
+            owner = owner_of(stood.frame.f_code)
+            if owner is None:
+                self.missing.append(f"the source of {stood.frame.f_code.co_name}")
+                continue
+            if not isinstance(owner, ast.Module):
+                lines += self._parameters(owner, stood, self._chain[i - 1])
+            until = self._loop.line if stood.frame is self._loop.frame else stood.line
+            lines += self._before(owner.body, until, stood)
+        return lines
+
+    def _parameters(self, owner: Any, stood: Stood, caller: Stood) -> Iterator[str]:
+        above = {**caller.frame.f_globals, **caller.names}
+        every = owner.args
+        for argument in (*every.posonlyargs, *every.args, *every.kwonlyargs):
+            name, value = argument.arg, stood.names.get(argument.arg)
+            if above.get(name) is value:
+                continue
+            same = next((other for other, held in above.items() if held is value), None)
+            if isinstance(value, _PLAIN):
+                yield f"{name} = {value!r}"
+            elif same is not None:
+                yield f"{name} = {same}"
+            elif isinstance(value, argparse.Namespace):
+                yield from self._namespace(name, value)
+            else:
+                self.missing.append(f"{name}, a {type(value).__name__} that {owner.name} is given")
+                yield f"{name} = ...  # a {type(value).__name__}"
+
+    def _before(self, body: list[ast.stmt], until: int, stood: Stood) -> list[str]:
+        lines: list[str] = []
+        for node in body:
+            if covers(node, until):
+                return lines + self._within(node, until, stood)
+            if node.lineno > until:
+                break
+            lines += self._statement(node, stood)
+        return lines
+
+    def _within(self, node: Any, until: int, stood: Stood) -> list[str]:
+        """Of a statement that holds the loop: what it does before."""
+        lines: list[str] = []
+        if isinstance(node, ast.For) and node.lineno != until:
+            for name in (n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)):
+                if isinstance(stood.names.get(name), _PLAIN):
+                    lines.append(f"{name} = {stood.names[name]!r}")
+        for block in (getattr(node, name, []) for name in ("body", "orelse", "finalbody")):
+            if any(covers(inner, until) for inner in block) and node.lineno != until:
+                lines += self._before(block, until, stood)
+        return lines
+
+    def _statement(self, node: ast.stmt, stood: Stood) -> list[str]:
+        module = stood is self._module
+        docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if (
+            docstring
+            or isinstance(node, (ast.Global, ast.Nonlocal))
+            or (module and self._importable and node.col_offset == 0)
+        ):
+            return []  # what the module has is imported from it
+        if isinstance(node, ast.ImportFrom) and node.level:
+            self.missing.append(f"what line {node.lineno} imports relatively")
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        held = {**stood.frame.f_globals, **stood.names}.get(target.id) if isinstance(target, ast.Name) else None
+        if isinstance(target, ast.Name) and isinstance(held, argparse.Namespace):
+            return list(self._namespace(target.id, held))
+        names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+        if any(isinstance(self._names.get(name), argparse.ArgumentParser) for name in names):
+            return []
+        return self._text(node, stood)
+
+    def _namespace(self, name: str, value: argparse.Namespace) -> Iterator[str]:
+        plain = {k: v for k, v in vars(value).items() if repr_is_plain(v)}
+        for left in vars(value).keys() - plain.keys():
+            self.missing.append(f"{name}.{left}, a {type(getattr(value, left)).__name__}")
+        yield f"{name} = argparse.Namespace({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
+
+    def _text(self, node: ast.stmt, stood: Stood) -> list[str]:
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+        source = linecache.getlines(stood.frame.f_code.co_filename)[first - 1 : node.end_lineno]
+        rest = source[-1].encode()[node.end_col_offset :].decode().strip() if source else ""
+        if (
+            not source or rest.startswith(";") or source[0].encode()[: node.col_offset].strip(b" @")
+        ):  # not alone on its line
+            return ast.unparse(node).split("\n")
+        return textwrap.dedent("".join(source)).rstrip("\n").split("\n")
+
+    def imports(self, lines: list[str]) -> list[str]:
+        """What those lines take from the script's module, and from elsewhere as it does."""
+        used = {n.id for n in ast.walk(ast.parse("\n".join(lines))) if isinstance(n, ast.Name)}
+        found = ["import argparse"] if "argparse" in used else []
+        if not self._importable:
+            return found
+        module = read_path(self._module)
+        for name in sorted(used & module.bound.keys() - {"argparse"}):
+            if name not in module.imports:
+                continue
+            source, level, original = module.imports[name]
+            if level == 0:
+                alias = "" if (original or source) == name else f" as {name}"
+                found.append(
+                    f"import {source}{alias}" if original is None else f"from {source} import {original}{alias}"
+                )
+        own = sorted(used & module.bound.keys() - module.imports.keys())
+        return [*found, f"from {module.path.stem} import {', '.join(own)}"] if own else found
+
+    # The loop.
+    def training_step(self, line: int, loader: Any) -> list[str]:
+        """The loop's statements up to its backward pass, as a function that returns the loss."""
+        node = self._loop.statement
+        body = list(node.body)
+        bound = self._batch(node, body, loader)
+        cut = _cut(body, line)
+        if bound is None:
+            self.missing.append("how the batch is taken apart in the loop")
+        if cut is None:
+            self.missing.append(
+                f"the loss: backward is not called by the loop itself ({shown(self._loop.file)}:{line})"
+            )
+            cut = [*body, *ast.parse("return ...").body]
+        changed = sorted(
+            {
+                n.target.id
+                for s in cut
+                for n in ast.walk(s)
+                if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)
+            }
+        )
+        lines = [f"global {', '.join(changed)}"] if changed else []
+        lines += bound or ["...  # take the batch apart"]
+        lines += "\n".join(ast.unparse(ast.fix_missing_locations(statement)) for statement in cut).split("\n")
+        return [*self._loader_lines, "def training_step(model, batch):", *("    " + text for text in lines)]
+
+    def _batch(self, node: Any, body: list[ast.stmt], loader: Any) -> list[str] | None:
+        """Lines that bind what the loop takes from a batch. A statement of the loop that fetches it is taken out of `body`."""
+        self._loader_lines: list[str] = []
+        taken = {id(t) for t in self._record.called.taken.tensors} if self._record.called is not None else set()
+        if isinstance(node, ast.For):
+            found = list(_targets(node.target, node.iter, lambda e: self._holds(e, loader)))
+            if found:
+                return found
+        for statement in body:
+            if not isinstance(statement, ast.Assign) or not isinstance(statement.value, ast.Call):
+                continue
+            names = [n.id for t in statement.targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+            fetches = ast.unparse(statement.value.func) == "next"
+            if fetches or any(id(self._chain[-1].names.get(name)) in taken for name in names):
+                body.remove(statement)
+                if not fetches:
+                    self._loader_lines = [
+                        "class Batches:", "    def __iter__(self):", "        while True:",
+                        f"            yield {ast.unparse(statement.value)}", "", "",
+                    ]  # fmt: skip
+                return [f"{ast.unparse(target)} = batch" for target in statement.targets]
+        return None
+
+    def _holds(self, expression: ast.expr, wanted: Any) -> bool:
+        try:
+            return (
+                eval(ast.unparse(expression), {**self._chain[-1].frame.f_globals, **self._chain[-1].names}) is wanted
+            )  # a name
+        except Exception:  # noqa: BLE001  # then it is not it
+            return False
+
+    def parts(self, found: Found) -> list[str]:
+        """The arguments of the recipe."""
+        recipe, lines = found.recipe, []
+        for part in ("model", "train_loader", "val_loader", "optimizer", "scheduler"):
+            value = getattr(recipe, part)
+            if value is None:
+                continue
+            name = "Batches()" if part == "train_loader" and self._loader_lines else self._name(value)
+            if name is None:
+                self.missing.append(f"{part}, a {type(value).__name__}")
+            lines.append(f"    {part}={name or '...'},")
+        if recipe.epochs is not None:
+            lines.append(f"    epochs={recipe.epochs},")
+        return [*lines, "    training_step=training_step,"]
+
+    def _name(self, wanted: Any) -> str | None:
+        for name, value in reversed(self._names.items()):
+            if value is wanted:
+                return name
+        for name, value in reversed(self._names.items()):
+            if hasattr(value, "__dict__") and type(value).__module__ not in ("builtins", "types"):
+                for inner, held in vars(value).items():
+                    if held is wanted and name.isidentifier():
+                        return f"{name}.{inner}"
+        return None
+
+
+def repr_is_plain(value: Any) -> bool:
+    """Whether a value can be written down as it is printed."""
+    if isinstance(value, (list, tuple, set)):
+        return all(map(repr_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(repr_is_plain, (*value, *value.values())))
+    return isinstance(value, _PLAIN)
+
+
+def read_path(stood: Stood) -> Any:
+    """The module of a frame, read."""
+    from pathlib import Path
+
+    return read(Path(stood.frame.f_code.co_filename))
+
+
+def _targets(target: ast.expr, iterated: ast.expr, is_loader: Any) -> Iterator[str]:
+    """`for i, (x, y) in enumerate(tqdm(loader))` -> `i = 0`, `x, y = batch`."""
+    if is_loader(iterated):
+        yield f"{ast.unparse(target)} = batch"
+    elif isinstance(iterated, ast.Call) and iterated.args:
+        pair = isinstance(target, ast.Tuple) and len(target.elts) == 2
+        if isinstance(iterated.func, ast.Name) and iterated.func.id == "enumerate" and pair:
+            inner = list(_targets(target.elts[1], iterated.args[0], is_loader))  # type: ignore[attr-defined]  # a tuple
+            yield from [f"{ast.unparse(target.elts[0])} = 0", *inner] if inner else []  # type: ignore[attr-defined]
+        else:
+            yield from _targets(target, iterated.args[0], is_loader)
+
+
+def _cut(body: list[ast.stmt], line: int) -> list[ast.stmt] | None:
+    """Statements up to the one that calls backward, which becomes a `return` of the loss."""
+    kept: list[ast.stmt] = []
+    for node in body:
+        if not covers(node, line):
+            if not _clears(node):
+                kept.append(node)
+            continue
+        if isinstance(node, (ast.With, ast.If)):
+            inner = _cut(node.body, line)
+            if inner is None:
+                return None
+            turned = copy.copy(node)
+            turned.body = inner
+            return [*kept, turned]
+        loss = _loss(node)
+        return None if loss is None else [*kept, ast.Return(value=loss)]
+    return None
+
+
+def _loss(node: ast.stmt) -> ast.expr | None:
+    call = node.value if isinstance(node, ast.Expr) else None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.func.attr != "backward":
+        return None
+    if call.args and isinstance(call.func.value, (ast.Name, ast.Attribute)):
+        return call.args[0]  # accelerator.backward(loss)
+    owner = call.func.value
+    if (
+        isinstance(owner, ast.Call)
+        and isinstance(owner.func, ast.Attribute)
+        and owner.func.attr == "scale"
+        and owner.args
+    ):
+        return owner.args[0]
+    return owner
+
+
+def _clears(node: ast.stmt) -> bool:
+    called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+    return isinstance(called, ast.Attribute) and called.attr in ("zero_grad", "train")
