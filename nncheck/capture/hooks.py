@@ -161,6 +161,7 @@ def _losses(script: Script, patches: Patches) -> None:
             if vars(module).get(name) is not function:
                 continue
 
+            @functools.wraps(function)  # some register losses by their names
             def scored(*args: Any, function: Any = function, **kwargs: Any) -> Any:
                 if script.mode == "record":
                     target = target_of(function, args, kwargs)[1]
