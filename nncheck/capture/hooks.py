@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+from torch.utils._device import _device_constructors
 from torch.utils.data import DataLoader
 
 from nncheck.capture.calls import target_of
@@ -161,7 +162,6 @@ def _losses(script: Script, patches: Patches) -> None:
             if vars(module).get(name) is not function:
                 continue
 
-            @functools.wraps(function)  # some register losses by their names
             def scored(*args: Any, function: Any = function, **kwargs: Any) -> Any:
                 if script.mode == "record":
                     target = target_of(function, args, kwargs)[1]
@@ -169,7 +169,7 @@ def _losses(script: Script, patches: Patches) -> None:
                         script.scoring(target)
                 return function(*args, **kwargs)
 
-            own.put(module, name, scored)
+            own.put(module, name, functools.update_wrapper(scored, vars(module)[name]))  # some register losses by their names
     script.no_more_losses = own.take_back
 
 
@@ -274,6 +274,8 @@ def _no_gpu(script: Script, patches: Patches) -> None:
         patches.put(owner, "cuda", cuda)
         patches.put(owner, "to", to)
     patches.put(Tensor, "pin_memory", lambda self, *_, **__: self)
+    # `with torch.device(...)` knows functions by identity, and looks them up once: before others stand in their places.
+    _device_constructors()
     for name in _FACTORIES:
         real = getattr(torch, name)
 
