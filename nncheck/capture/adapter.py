@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import dataclasses
 import linecache
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
 from nncheck.capture.loops import SourceLoop, covers, owner_of
@@ -23,9 +25,11 @@ _PLAIN = (int, float, str, bool, type(None))
 def adapter(found: Found, *, what: str, output: str) -> str | None:
     """The text of a file that binds what was found in a script; None if its loop is not among its own lines."""
     asked = found.recipe.training_step
-    if not isinstance(asked, LossOfLoop) or not asked.replay.inner.is_loop:
+    if not isinstance(asked, LossOfLoop):
         return None
     record, loop = asked.replay.record, asked.replay.inner
+    if not isinstance(loop, SourceLoop) or not loop.is_loop:
+        return None
     stack = [stood for stood in record.backward if is_users(stood.frame.f_code.co_filename)]
     inside = next((i for i, stood in enumerate(stack) if stood.frame is loop.frame), None)
     if inside is None:
@@ -41,7 +45,7 @@ def adapter(found: Found, *, what: str, output: str) -> str | None:
         '"""',
         "",
         *[f"# Missing: {text}" for text in dict.fromkeys(writer.missing)],
-        *writer.imports(lines + step),
+        *writer.imports([*lines, *step, "f(", *parts, ")"]),
         "import nncheck",
         "",
     ]
@@ -57,12 +61,12 @@ class _Writer:
         self._module = chain[0]
         self._importable = self._may_be_imported()
         self.missing: list[str] = []
+        self._bound: set[str] = set()
+        self._loader_lines: list[str] = []
         for stood in chain:
             self._names |= {**stood.frame.f_globals, **stood.names} if stood is self._module else stood.names
 
     def _may_be_imported(self) -> bool:
-        from pathlib import Path
-
         path = Path(self._module.frame.f_code.co_filename)
         return path.suffix == ".py" and path.stem.isidentifier() and not training_on_import(read(path))
 
@@ -79,6 +83,7 @@ class _Writer:
                 lines += self._parameters(owner, stood, self._chain[i - 1])
             until = self._loop.line if stood.frame is self._loop.frame else stood.line
             lines += self._before(owner.body, until, stood)
+        self._bound = _stored(ast.parse("\n".join(lines)).body)
         return lines
 
     def _parameters(self, owner: Any, stood: Stood, caller: Stood) -> Iterator[str]:
@@ -95,6 +100,9 @@ class _Writer:
                 yield f"{name} = {same}"
             elif isinstance(value, argparse.Namespace):
                 yield from self._namespace(name, value)
+            elif dataclasses.is_dataclass(value) and self._names.get(type(value).__name__) is type(value):
+                fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+                yield f"{name} = {self._written(name, type(value).__name__, fields)}"
             else:
                 self.missing.append(f"{name}, a {type(value).__name__} that {owner.name} is given")
                 yield f"{name} = ...  # a {type(value).__name__}"
@@ -113,9 +121,7 @@ class _Writer:
         """Of a statement that holds the loop: what it does before."""
         lines: list[str] = []
         if isinstance(node, ast.For) and node.lineno != until:
-            for name in (n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)):
-                if isinstance(stood.names.get(name), _PLAIN):
-                    lines.append(f"{name} = {stood.names[name]!r}")
+            lines += _counted(node, stood)
         for block in (getattr(node, name, []) for name in ("body", "orelse", "finalbody")):
             if any(covers(inner, until) for inner in block) and node.lineno != until:
                 lines += self._before(block, until, stood)
@@ -142,10 +148,14 @@ class _Writer:
         return self._text(node, stood)
 
     def _namespace(self, name: str, value: argparse.Namespace) -> Iterator[str]:
-        plain = {k: v for k, v in vars(value).items() if repr_is_plain(v)}
-        for left in vars(value).keys() - plain.keys():
-            self.missing.append(f"{name}.{left}, a {type(getattr(value, left)).__name__}")
-        yield f"{name} = argparse.Namespace({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
+        yield f"{name} = {self._written(name, 'argparse.Namespace', vars(value))}"
+
+    def _written(self, name: str, kind: str, values: Mapping[str, Any]) -> str:
+        plain = {k: repr(v) for k, v in values.items() if repr_is_plain(v)}
+        plain |= {k: f"pathlib.Path({str(v)!r})" for k, v in values.items() if isinstance(v, PurePath)}
+        for left in values.keys() - plain.keys():
+            self.missing.append(f"{name}.{left}, a {type(values[left]).__name__}")
+        return f"{kind}({', '.join(f'{k}={v}' for k, v in plain.items())})"
 
     def _text(self, node: ast.stmt, stood: Stood) -> list[str]:
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
@@ -160,11 +170,11 @@ class _Writer:
     def imports(self, lines: list[str]) -> list[str]:
         """What those lines take from the script's module, and from elsewhere as it does."""
         used = {n.id for n in ast.walk(ast.parse("\n".join(lines))) if isinstance(n, ast.Name)}
-        found = ["import argparse"] if "argparse" in used else []
+        found = [f"import {name}" for name in ("argparse", "pathlib") if name in used]
         if not self._importable:
             return found
         module = read_path(self._module)
-        for name in sorted(used & module.bound.keys() - {"argparse"}):
+        for name in sorted(used & module.bound.keys() - {"argparse", "pathlib"}):
             if name not in module.imports:
                 continue
             source, level, original = module.imports[name]
@@ -205,7 +215,6 @@ class _Writer:
 
     def _batch(self, node: Any, body: list[ast.stmt], loader: Any) -> list[str] | None:
         """Lines that bind what the loop takes from a batch. A statement of the loop that fetches it is taken out of `body`."""
-        self._loader_lines: list[str] = []
         taken = {id(t) for t in self._record.called.taken.tensors} if self._record.called is not None else set()
         if isinstance(node, ast.For):
             found = list(_targets(node.target, node.iter, lambda e: self._holds(e, loader)))
@@ -219,11 +228,17 @@ class _Writer:
             if fetches or any(id(self._chain[-1].names.get(name)) in taken for name in names):
                 body.remove(statement)
                 if not fetches:
+                    rounds = (
+                        f"for {ast.unparse(node.target)} in {ast.unparse(node.iter)}"
+                        if isinstance(node, ast.For)
+                        else "if True"
+                    )
                     self._loader_lines = [
-                        "class Batches:", "    def __iter__(self):", "        while True:",
-                        f"            yield {ast.unparse(statement.value)}", "", "",
+                        "class Batches:", "    def __iter__(self):", "        while True:", f"            {rounds}:",
+                        f"                yield {ast.unparse(statement.value)}", "", "",
                     ]  # fmt: skip
-                return [f"{ast.unparse(target)} = batch" for target in statement.targets]
+                counted = list(_counted(node, self._chain[-1])) if isinstance(node, ast.For) else []
+                return counted + [f"{ast.unparse(target)} = batch" for target in statement.targets]
         return None
 
     def _holds(self, expression: ast.expr, wanted: Any) -> bool:
@@ -261,6 +276,20 @@ class _Writer:
         return None
 
 
+def _counted(node: ast.For, stood: Stood) -> Iterator[str]:
+    """The numbers that a loop counts, as they were."""
+    for name in (n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)):
+        if isinstance(stood.names.get(name), _PLAIN):
+            yield f"{name} = {stood.names[name]!r}"
+
+
+def _stored(body: list[ast.stmt]) -> set[str]:
+    """Names that statements bind, those inside functions and classes of theirs left out."""
+    inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    every = [n for node in body if not isinstance(node, inner) for n in ast.walk(node)]
+    return {n.id for n in every if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
 def repr_is_plain(value: Any) -> bool:
     """Whether a value can be written down as it is printed."""
     if isinstance(value, (list, tuple, set)):
@@ -272,8 +301,6 @@ def repr_is_plain(value: Any) -> bool:
 
 def read_path(stood: Stood) -> Any:
     """The module of a frame, read."""
-    from pathlib import Path
-
     return read(Path(stood.frame.f_code.co_filename))
 
 
