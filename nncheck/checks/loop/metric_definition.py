@@ -28,7 +28,7 @@ ROUNDING = 1e-5
 SMALL = 0.05
 
 
-@check(stage=Stage.LOOP, consequence_of=("eval-mode",))
+@check(stage=Stage.LOOP)
 def metric_definition(seen: MetricsSeen) -> Verdict:
     judged = [metric for metric in seen.metrics if _is_accuracy(metric, seen)]
     if not judged:

@@ -26,7 +26,7 @@ from nncheck.verdict import Remedy, Stage, Verdict, failed, passed, skipped, war
 FEWEST_TRAINED = 2
 
 
-@check(stage=Stage.LOOP, after=("forward-pass",))
+@check(stage=Stage.LOOP, after=("forward-pass",), consequence_of=("validation-data",))
 def train_eval_mode(seen: ModesSeen) -> Verdict:
     """Judge the training first: a model that never comes back to train mode is the worse of the two."""
     if not seen.layers and not seen.active:
