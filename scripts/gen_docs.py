@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from nncheck.registry import Entry, catalogue, slug_to_name  # noqa: E402  # the checkout, not what may be installed
+from nncheck.verdict import Stage  # noqa: E402
 
 TABLE = re.compile(r"(<!-- checks:begin -->\n).*?(<!-- checks:end -->)", re.DOTALL)
 NOTICE = "<!-- Written by scripts/gen_docs.py from the check's docstring and its tested case; edit those. -->"
@@ -32,7 +33,7 @@ def page(entry: Entry) -> str:
         entry.doc.title,
         "",
         f"Stage: **{entry.stage}** · [source](../../nncheck/checks/{entry.stage}/{name}.py)"
-        f" · [tested case](../../tests/cases/{name}.py)",
+        f" · [tested case](../../{case_of(entry)})",
         "",
     ]
     if entry.after:
@@ -46,7 +47,7 @@ def page(entry: Entry) -> str:
         ("What it does", entry.doc.what),
         ("Why it matters", entry.doc.why),
         ("How to fix", entry.doc.fix),
-        ("Example", example(name)),
+        ("Example", example(entry)),
         ("Known limits", entry.doc.limits),
         ("Source", entry.doc.source),
     ):
@@ -54,10 +55,22 @@ def page(entry: Entry) -> str:
     return "\n".join(lines)
 
 
-def example(name: str) -> str:
-    """The difference between the broken and the fixed set-up of the tests, as a diff."""
-    module = importlib.import_module(f"tests.cases.{name}")
-    broken, fixed = (_body(getattr(module, which)) for which in ("broken", "fixed"))
+def case_of(entry: Entry) -> str:
+    """The file of tests that holds a check's examples."""
+    name = slug_to_name(entry.id)
+    return f"tests/capture/test_loop_{name}.py" if entry.stage is Stage.LOOP else f"tests/cases/{name}.py"
+
+
+def example(entry: Entry) -> str:
+    """The difference between the broken and the fixed set-up, or script, of the tests, as a diff."""
+    module = importlib.import_module(case_of(entry).removesuffix(".py").replace("/", "."))
+    if entry.stage is Stage.LOOP:
+        from tests.capture.loop_script import TRAIN
+
+        fixed = getattr(module, "HEALTHY", TRAIN).splitlines()
+        broken = next(iter(module.BROKEN.values())).splitlines()
+    else:
+        broken, fixed = (_body(getattr(module, which)) for which in ("broken", "fixed"))
     changes = list(difflib.unified_diff(broken, fixed, lineterm="", n=8))[3:]
     return "What the tests break, and how they mend it:\n\n```diff\n" + "\n".join(changes) + "\n```"
 

@@ -1,5 +1,7 @@
 """Every check has a case; on it, the whole catalogue is asked.
 
+A check of the loop has scripts instead of set-ups, with a file of tests to itself: tests/capture/test_loop_NAME.py.
+
 healthy(), fixed() and near misses: no check fails or warns. broken(): this check finds it.
 `near_miss()` may return one Recipe or a dict of them by name.
 """
@@ -10,9 +12,10 @@ import pkgutil
 import pytest
 
 import nncheck
+import tests.capture
 import tests.cases
 from nncheck.registry import catalogue, slug_to_name
-from nncheck.verdict import Report, Status
+from nncheck.verdict import Report, Stage, Status
 
 CASES = sorted(module.name for module in pkgutil.iter_modules(tests.cases.__path__))
 
@@ -34,7 +37,18 @@ def _assert_quiet(report: Report) -> None:
 
 
 def test_every_check_has_a_case_and_no_case_is_stray() -> None:
-    assert sorted(slug_to_name(entry.id) for entry in catalogue()) == CASES
+    assert sorted(slug_to_name(entry.id) for entry in catalogue() if entry.stage is not Stage.LOOP) == CASES
+
+
+def test_every_check_of_the_loop_has_its_scripts() -> None:
+    """Some that it finds, and some that look alike."""
+    names = sorted(slug_to_name(entry.id) for entry in catalogue() if entry.stage is Stage.LOOP)
+    found = [m.name.removeprefix("test_loop_") for m in pkgutil.iter_modules(tests.capture.__path__)]
+    assert [name for name in names if name not in found] == []
+    for name in names:
+        module = importlib.import_module(f"tests.capture.test_loop_{name}")
+        assert module.BROKEN, name
+        assert module.NEAR, name
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -13,7 +13,7 @@ Known limits
     Epochs are cut to a few batches: what is kept for longer than those, but not for ever, is judged by its growth. Seen are graphs
     of losses that `backward` was called on.
 Source
-    PyTorch FAQ, "My model reports cuda runtime error(2): out of memory". bug class: history kept across the training loop.
+    PyTorch FAQ, "My model reports cuda runtime error(2): out of memory".
 """
 
 from collections.abc import Iterator
