@@ -74,6 +74,10 @@ class _Writer:
     def set_up(self) -> list[str]:
         """Every frame's statements up to the call of the next, its parameters bound first."""
         lines: list[str] = []
+        notebook, cell, number = self._module.frame.f_code.co_filename.rpartition(" cell ")
+        if cell and notebook.endswith(".ipynb"):  # what earlier cells did
+            for earlier in range(1, int(number)):
+                lines += "".join(linecache.getlines(f"{notebook} cell {earlier}")).splitlines()
         for i, stood in enumerate(self._chain):
             owner = owner_of(stood.frame.f_code)
             if owner is None:
@@ -238,7 +242,7 @@ class _Writer:
                         f"                yield {ast.unparse(statement.value)}", "", "",
                     ]  # fmt: skip
                 counted = list(_counted(node, self._chain[-1])) if isinstance(node, ast.For) else []
-                return counted + [f"{ast.unparse(target)} = batch" for target in statement.targets]
+                return [f"{ast.unparse(target)} = batch" for target in statement.targets] + counted
         return None
 
     def _holds(self, expression: ast.expr, wanted: Any) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,17 @@ def test_a_script_that_cannot_be_run_is_read() -> None:
     assert "train.py was only read, for it could not be run:" in output
     assert "RuntimeError: no data" in output
     assert "nncheck.Recipe(" in Path("nncheck_setup.py").read_text()
+
+
+def test_a_notebook_is_written_down_with_its_earlier_cells() -> None:
+    body = TRAIN[TRAIN.index("import torch") : TRAIN.index("def main")]
+    loop = TRAIN[TRAIN.index("    torch.manual_seed") : TRAIN.index("\n\nif __name__")]
+    text = textwrap.dedent(loop).replace("args.lr", "0.125").split("for epoch", 1)
+    cells = ["%matplotlib inline\n" + body, text[0], "for epoch" + text[1]]
+    found = [{"cell_type": "code", "source": cell} for cell in cells]
+    Path("train.ipynb").write_text(json.dumps({"cells": found, "nbformat": 4}))
+    result = CliRunner().invoke(app, ["init", "train.ipynb"])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(app, ["run", "nncheck_setup.py", "--select", "forward-pass", "--no-report"])
+    assert result.exit_code == 0, Path("nncheck_setup.py").read_text() + result.output
+    assert "Adam" in result.output
