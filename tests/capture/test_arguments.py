@@ -26,13 +26,15 @@ STYLES = {
     "itself imported": with_lines(SEED, "import train\nassert train.main is not main"),
     "workers": TRAIN.replace("shuffle=True", "shuffle=True, num_workers=4, persistent_workers=True, pin_memory=True"),
     "a gpu that is not there": TRAIN.replace("nn.Linear(16, 2))", "nn.Linear(16, 2)).cuda()").replace(
-        "            optimizer.zero_grad()\n", "            inputs, labels = inputs.cuda(), labels.to('cuda')\n            optimizer.zero_grad()\n"
+        "            optimizer.zero_grad()\n",
+        "            inputs, labels = inputs.cuda(), labels.to('cuda')\n            optimizer.zero_grad()\n"
     ),
     "defaults of torch": with_lines(
         SEED, "torch.use_deterministic_algorithms(True)\ntorch.set_default_device('cpu')\ntorch.set_default_dtype(torch.float64)"
     ),
     "steps by hand": TRAIN.replace(ADAM, "model").replace(
-        "optimizer.step()", "for p in model.parameters():\n                with torch.no_grad():\n                    p -= args.lr * p.grad"
+        "optimizer.step()",
+        "for p in model.parameters():\n                with torch.no_grad():\n                    p -= args.lr * p.grad"
     ),
     "data changed by hand": TRAIN.replace(ADAM, "model").replace(
         "optimizer.step()", "for p in model.parameters():\n                p.data.add_(p.grad, alpha=-args.lr)"
