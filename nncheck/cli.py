@@ -15,10 +15,23 @@ if sys.argv[1:] == ["--version"]:  # the commonest question of scripts, answered
     raise SystemExit(0)
 
 import typer
-import typer.core
 
 from nncheck.errors import TargetError, UsageError
-from nncheck.options import Device, DeviceChoice, FailOnChoice, JsonFile, NoReport, ReportFile, Seed
+from nncheck.options import (
+    SCRIPT_ARGUMENTS,
+    Capture,
+    Device,
+    DeviceChoice,
+    FailOnChoice,
+    JsonFile,
+    NoReport,
+    ReportFile,
+    ScriptCommand,
+    Seed,
+    absolute,
+    split_names,
+    told,
+)  # fmt: skip
 from nncheck.target.names import FLAGS
 
 if TYPE_CHECKING:
@@ -26,19 +39,8 @@ if TYPE_CHECKING:
 
 DEFAULT_REPORT = Path("nncheck-report.html")
 RACE_REPORT = Path("nncheck-race.html")
-SCRIPT_ARGUMENTS = "nncheck.script_arguments"
 
 _supervised = False
-
-
-class _ScriptCommand(typer.core.TyperCommand):
-    """Sets aside what follows `--`: a script's own arguments."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if "--" in args:
-            ctx.meta[SCRIPT_ARGUMENTS] = args[args.index("--") + 1 :]
-            args = args[: args.index("--")]
-        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
@@ -70,7 +72,7 @@ def _part(part: str, help: str) -> Any:
     return typer.Option(FLAGS[part], metavar="NAME", help=help, rich_help_panel=None)
 
 
-@app.command(cls=_ScriptCommand)
+@app.command(cls=ScriptCommand)
 def run(
     ctx: typer.Context,
     targets: Annotated[
@@ -110,10 +112,7 @@ def run(
     training_step: Annotated[str | None, _part("training_step", "... of training_step(model, batch) -> loss.")] = None,
     train_step: Annotated[str | None, _part("train_step", "... of a function that does the whole step.")] = None,
     epochs: Annotated[str | None, _part("epochs", "How many epochs the real run has.")] = None,
-    capture: Annotated[
-        bool | None,
-        typer.Option("--capture/--no-capture", help="Run the file as a training script, or never."),
-    ] = None,
+    capture: Capture = None,
 ) -> None:
     """Check one or more targets; the exit code is 0 (clean), 1 (findings), 2 (could not run) or 130 (interrupted)."""
     from nncheck.config import config_for
@@ -135,13 +134,13 @@ def run(
         options = session.Options(
             targets=tuple(targets),
             flags={part: name for part, name in named.items() if name is not None},
-            selected=choose(_split(select), _split(ignore)),
+            selected=choose(split_names(select), split_names(ignore)),
             report=None if no_report else report.absolute(),
-            json="-" if json == "-" else _absolute(json),
-            junit=_absolute(junit),
-            sarif=_absolute(sarif),
-            markdown=_absolute(markdown),
-            save_plots=_absolute(save_plots),
+            json="-" if json == "-" else absolute(json),
+            junit=absolute(junit),
+            sarif=absolute(sarif),
+            markdown=absolute(markdown),
+            save_plots=absolute(save_plots),
             fail_on=fail_on.value,
             seed=seed,
             device=device.value,
@@ -163,7 +162,7 @@ def run(
         _stop(str(error))
 
 
-@app.command(cls=_ScriptCommand)
+@app.command(cls=ScriptCommand)
 def race(
     ctx: typer.Context,
     target: Annotated[str, typer.Argument(metavar="TARGET", help="As for `nncheck run`.")],
@@ -184,7 +183,7 @@ def race(
         targets=(target,),
         selected=frozenset(),
         report=None if no_report else report.absolute(),
-        json="-" if json == "-" else _absolute(json),
+        json="-" if json == "-" else absolute(json),
         fail_on="never",
         seed=seed,
         device=device.value,
@@ -196,7 +195,7 @@ def race(
     try:
         raise typer.Exit(racing.run(target, options, steps=steps, descriptors=_supervised))
     except (UsageError, TargetError) as error:
-        _stop(_told(error))
+        _stop(told(error))
 
 
 @app.command("list")
@@ -230,7 +229,7 @@ def checklist(
         config = config_for(target)
         checks = {} if result is None else {c.id: c.status for t in _read_result(result).targets for c in t.checks}
     except UsageError as error:
-        _stop(_told(error))
+        _stop(told(error))
     for line in checklist_lines(tick(checks, config.checklist), path=config.path, asked=result is not None):
         typer.echo(line)
 
@@ -257,7 +256,7 @@ def explain(check: Annotated[str, typer.Argument(metavar="CHECK", help="A check'
             typer.echo(f"\n{head}\n" + "\n".join(f"    {line}".rstrip() for line in text.splitlines()))
 
 
-@app.command(cls=_ScriptCommand)
+@app.command(cls=ScriptCommand)
 def init(
     ctx: typer.Context,
     target: Annotated[
@@ -270,13 +269,10 @@ def init(
     budget: Annotated[
         float, typer.Option("--budget", metavar="SECONDS", help="Time for a script's way to its step.")
     ] = 120.0,
-    capture: Annotated[
-        bool | None, typer.Option("--capture/--no-capture", help="Run the file as a training script, or only read it.")
-    ] = None,
+    capture: Capture = None,
 ) -> None:
     """Write a file that binds the parts of a set-up, filled in with what TARGET builds."""
-    from nncheck.process.session import write_text
-    from nncheck.process.writing import written_setup
+    from nncheck.process.writing import write_text, written_setup
 
     if output.exists() and not force:
         _stop(f"{output} exists already; choose another with -o, or overwrite it with --force")
@@ -289,11 +285,11 @@ def init(
         write_text(output.absolute(), text)
     except (UsageError, TargetError) as error:
         new = target is not None and target.endswith(".py") and not Path(target).exists()
-        _stop(_told(error) + (f"; to write a new file: nncheck init -o {target}" if new else ""))
+        _stop(told(error) + (f"; to write a new file: nncheck init -o {target}" if new else ""))
     for line in said:
         typer.echo(line)
-    missing = "..." in text or "# Missing" in text or target is None
-    typer.echo(f"wrote {output}: " + ("fill in what is marked, then " if missing else "") + f"`nncheck run {output}`")
+    missing = "fill in what is marked, then " if "..." in text or "# Missing" in text or target is None else ""
+    typer.echo(f"wrote {output}: {missing}`nncheck run {output}`")
 
 
 @app.command()
@@ -344,9 +340,9 @@ def report(
             targets=(),
             selected=frozenset(),
             report=output.absolute(),
-            markdown=_absolute(markdown),
-            junit=_absolute(junit),
-            sarif=_absolute(sarif),
+            markdown=absolute(markdown),
+            junit=absolute(junit),
+            sarif=absolute(sarif),
         )
         written = session.write_outputs(_read_result(result), options)
     except UsageError as error:
@@ -381,19 +377,6 @@ def _read_result(path: Path) -> Report:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
-
-
-def _split(lists: list[str]) -> tuple[str, ...]:
-    return tuple(name.strip() for text in lists for name in text.split(",") if name.strip())
-
-
-def _absolute(path: str | Path | None) -> Path | None:
-    return None if path is None else Path(path).absolute()
-
-
-def _told(error: Exception) -> str:
-    help = getattr(error, "help", "")
-    return f"{error}\n  help: {help}" if help else str(error)
 
 
 def _stop(message: str) -> NoReturn:

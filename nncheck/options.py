@@ -2,9 +2,10 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 
 class FailOnChoice(StrEnum):
@@ -31,3 +32,35 @@ JsonFile = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every random number.")]
 Device = Annotated[DeviceChoice, typer.Option("--device", help="auto: where the file puts the model.")]
+
+Capture = Annotated[
+    bool | None, typer.Option("--capture/--no-capture", help="Run the file as a training script, or never.")
+]
+
+SCRIPT_ARGUMENTS = "nncheck.script_arguments"
+
+
+class ScriptCommand(typer.core.TyperCommand):
+    """Sets aside what follows `--`: a script's own arguments."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if "--" in args:
+            ctx.meta[SCRIPT_ARGUMENTS] = args[args.index("--") + 1 :]
+            args = args[: args.index("--")]
+        return super().parse_args(ctx, args)
+
+
+def split_names(lists: list[str]) -> tuple[str, ...]:
+    """Names given one by one or between commas."""
+    return tuple(name.strip() for text in lists for name in text.split(",") if name.strip())
+
+
+def absolute(path: str | Path | None) -> Path | None:
+    """A path that stays the same when the folder changes."""
+    return None if path is None else Path(path).absolute()
+
+
+def told(error: Exception) -> str:
+    """An error and what helps, for people."""
+    help = getattr(error, "help", "")
+    return f"{error}\n  help: {help}" if help else str(error)
