@@ -59,11 +59,13 @@ ITEMS = (
     _by_checks("labels", _DATA, "Labels fit the loss, and classes come as they should", "label-range", "class-balance"),
     _by_checks("no-duplicates", _DATA, "Samples are distinct and their labels agree", "duplicate-samples"),
     _by_checks("shuffled", _DATA, "Batches come in random order", "shuffle"),
-    _by_checks("split", _DATA, "Training and validation are apart, and alike", "train-val-leakage", "train-val-shift"),
+    _by_checks(
+        "split", _DATA, "Training and validation are apart, and alike", "train-val-leakage", "train-val-shift", "validation-data",
+    ),
     _by_hand("metric", _SKELETON, "The metric is the one that matters, and is taken over the whole evaluation set at once"),
     _by_hand("simple-first", _SKELETON, "Complexity is added one piece at a time, and each piece has to show its gain"),
     _by_checks("runs", _SKELETON, "One training step runs and all numbers are finite", "forward-pass", "finite-values"),
-    _by_checks("seed", _SKELETON, "The same seed gives the same numbers", "reproducibility"),
+    _by_checks("seed", _SKELETON, "The same seed gives the same numbers", "reproducibility", "late-seed"),
     _by_checks(
         "loss", _SKELETON, "The loss pairs predictions with their targets", "loss-broadcast", "double-softmax", "output-range"
     ),
@@ -83,7 +85,12 @@ ITEMS = (
         "loop", _SKELETON, "The training step clears, scales, clips and applies its gradients in order",
         "zero-grad", "gradient-accumulation", "gradient-clipping", "optimizer-step",
     ),
-    _by_checks("modes", _SKELETON, "Training and evaluation modes do what they say", "eval-mode"),
+    _by_checks(
+        "epochs", _SKELETON, "From epoch to epoch the loop keeps its optimizer, steps its schedule and lets old graphs go",
+        "optimizer-replaced", "scheduler-step", "graph-retention", "host-sync",
+    ),
+    _by_checks("modes", _SKELETON, "Training and evaluation modes do what they say", "eval-mode", "train-eval-mode"),
+    _by_checks("metric-formula", _SKELETON, "Perfect predictions score 1 by the script's own metric", "metric-definition"),
     _by_checks("baseline", _SKELETON, "Better than a simple baseline", "simple-baseline"),
     _by_hand("known-architecture", _OVERFIT, "The architecture is the simplest published one that fits the task, copied"),
     _by_checks("one-batch", _OVERFIT, "One batch can be learned by heart", "overfit-batch"),
