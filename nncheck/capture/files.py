@@ -55,7 +55,7 @@ def watch_files(script: Script, patches: Patches) -> None:
     patches.put(builtins, "open", opener(builtins.open))
     patches.put(io, "open", opener(io.open))
     # NumPy's text files are opened by what stood there when it was imported.
-    kept = getattr(sys.modules.get("numpy.lib._datasource"), "_file_openers", None)
+    kept: Any = getattr(sys.modules.get("numpy.lib._datasource"), "_file_openers", None)
     if isinstance(getattr(kept, "_file_openers", None), dict):
         patches.put(kept, "_file_openers", kept._file_openers | {None: builtins.open})
     save = torch.save

@@ -169,7 +169,9 @@ def _losses(script: Script, patches: Patches) -> None:
                         script.scoring(target)
                 return function(*args, **kwargs)
 
-            own.put(module, name, functools.update_wrapper(scored, vars(module)[name]))  # some register losses by their names
+            own.put(
+                module, name, functools.update_wrapper(scored, vars(module)[name])
+            )  # some register losses by their names
     script.no_more_losses = own.take_back
 
 

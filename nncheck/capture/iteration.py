@@ -33,6 +33,11 @@ class Iteration:
     micro: int
 
     @property
+    def by_for(self) -> bool:
+        """Whether the loop goes through its loader by `for`, and does not ask it by itself."""
+        return self.inner.in_head(self.begun.stack)
+
+    @property
     def batch(self) -> Any:
         """Its batch."""
         return self.begun.taken.batch() if self.loader is None else self.given[id(self.loader)]

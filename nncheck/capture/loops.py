@@ -59,6 +59,7 @@ class SourceLoop:
 
     def __init__(self, stood: Stood, owner: Any, loop: Loop, *, is_loop: bool = True) -> None:
         self.is_loop = is_loop
+        self._head = (loop.lineno, loop.iter.end_lineno or loop.lineno) if isinstance(loop, ast.For) else None
         self.frame, self.statement = stood.frame, loop
         self._names = stood.names
         self.file = stood.frame.f_code.co_filename
@@ -71,6 +72,11 @@ class SourceLoop:
     def where(self) -> str:
         """What it is and where it stands, for people."""
         return f"its own loop ({shown(self.file)}:{self.line}-{self.last_line})"
+
+    def in_head(self, stack: Sequence[Stood]) -> bool:
+        """Whether a stack stands in the first line of this `for`, where it takes its next item."""
+        lines = [stood.line for stood in stack if stood.frame is self.frame]
+        return self._head is not None and any(self._head[0] <= line <= self._head[1] for line in lines)
 
     def begin(self) -> Iterator[None]:
         """The loop from the variables it had; each `next` runs one iteration. Raises whatever the user's lines raise."""

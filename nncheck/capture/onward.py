@@ -41,8 +41,9 @@ T = TypeVar("T")
 # An epoch is ended after so many batches, or as many as make four steps; a validation is seen whole up to a length.
 EPOCH_BATCHES, EPOCH_STEPS = 8, 4
 VALIDATION_BATCHES = 50
-# So many epochs show what is done once in each; loops without a loader are followed for as many steps.
-EPOCHS, STEPS = 3, 32
+# So many epochs show what is done once in each. A loop without them, that asks for its batches by itself, is followed for so many
+# steps; and, as long as it takes no longer than the checks, to the validation that it makes every few hundred.
+EPOCHS, STEPS, MOST_STEPS, QUICK_SECONDS = 3, 32, 600, 5.0
 SECONDS = 30.0
 
 
@@ -222,6 +223,9 @@ class Watcher:
             early=script.early.schedules,
             watcher=self,
         )
+        self._begun = time.monotonic()
+        # One that a loop's `for` goes through ends an epoch early; one that is asked by `next()` may never end.
+        self._endless = loader is None or (here is not None and not here.by_for)
         self._long = max(EPOCH_BATCHES, EPOCH_STEPS * max(1, 1 if here is None else here.micro))
         self._given: dict[int, int] = {}
         self._end = time.monotonic() + SECONDS
@@ -237,7 +241,7 @@ class Watcher:
         """A loader's iterator is made."""
         if loader is self.course.loader:
             self.course.epochs += 1
-            if self.course.epochs > EPOCHS:
+            if self.course.epochs > EPOCHS and not self._endless:
                 self.finish()
         self._each("loader_begun", loader)
 
@@ -246,7 +250,7 @@ class Watcher:
         self._look()
         loader, count = tap.loader, self._given.get(id(tap), 0)
         most = self._long if loader is self.course.loader else VALIDATION_BATCHES
-        if count >= most:
+        if count >= most and not (self._endless and loader is self.course.loader):
             self.course.cut.add(id(loader))
             self._given.pop(id(tap), None)
             self._each("loader_over", loader)
@@ -280,7 +284,8 @@ class Watcher:
         self._look()
         if optimizer is self.course.optimizer or type(optimizer) is type(self.course.optimizer):
             self.course.steps += 1
-            if self.course.steps > STEPS and (self.course.loader is None or self.course.epochs > 1):
+            late = time.monotonic() - self._begun > QUICK_SECONDS or self.course.steps > MOST_STEPS
+            if self.course.steps > STEPS and late and (self._endless or self.course.epochs > 1):
                 self.finish()
         self._each("step", optimizer)
 

@@ -24,7 +24,8 @@ COMPARED_NUMBERS = 2_000_000
 class Event:
     """One thing a training step did.
 
-    kind "backward": value is the number it started from, training the model's mode.
+    kind "backward": value is the number it started from, training the model's mode, uncleared whether every gradient that it added
+    to was there already.
     kind "clip": value is the gradient norm before, limit the largest allowed one; empty: there was no gradient to clip.
     kind "step" (of the set-up's optimizer; "other-step" of another): value is the gradient norm that it used, summed that of the
     sum of all backward passes since the last step, last_apart how far the gradient is from the last backward pass's alone,
@@ -41,6 +42,7 @@ class Event:
     limit: float = 0.0
     empty: bool = False
     training: bool = True
+    uncleared: bool = False
     summed: float = 0.0
     last_apart: float = 0.0
     backwards: int = 0
@@ -153,6 +155,7 @@ class Recorder:
         for other in self._others.values():
             other.look()
         training = self._model.training
+        full = {i for i, p in enumerate(self._held) if _has_gradient(p)}
         try:
             call()
         finally:
@@ -170,7 +173,8 @@ class Recorder:
             self._sum[i] = part.clone() if held is None else held + part
         self.losses.extend(losses)
         value = sum(float(loss.detach().sum()) for loss in losses)
-        self._add("backward", value=value, training=training)
+        reached = {i for i, p in enumerate(self._held) if _has_gradient(p)}
+        self._add("backward", value=value, training=training, uncleared=bool(reached) and reached <= full)
 
     def _clipping(self, original: Any) -> Any:
         by_value = original.__name__ == "clip_grad_value_"

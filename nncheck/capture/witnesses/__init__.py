@@ -11,7 +11,15 @@ from nncheck.capture.witnesses.schedules import Schedules
 from nncheck.capture.witnesses.validation_course import ValidationWitness
 from nncheck.capture.witnesses.witness import Course, Witness
 
-KINDS: tuple[type[Witness], ...] = (Modes, Optimizers, Schedules, GraphWitness, WaitWitness, ValidationWitness, MetricWitness)
+KINDS: tuple[type[Witness], ...] = (
+    Modes,
+    Optimizers,
+    Schedules,
+    GraphWitness,
+    WaitWitness,
+    ValidationWitness,
+    MetricWitness,
+)
 """Every witness, made anew for each script."""
 
 __all__ = ["KINDS", "Course", "Witness"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +17,7 @@ from nncheck.capture.witnesses.scoring import watch_scores
 from nncheck.capture.witnesses.witness import Course, Witness
 from nncheck.lab import batch as batches
 from nncheck.lab.interception import Patches
-from nncheck.observe.source import calling_place
+from nncheck.observe.source import calling_place, is_users
 from nncheck.verdict import Place
 
 # So many layers are named.
@@ -263,7 +265,25 @@ def _told(layer: nn.Module) -> str:
     share = layer.dropout if isinstance(layer, (nn.RNNBase, nn.MultiheadAttention)) else 0.0
     if isinstance(layer, nn.RNNBase) and layer.num_layers == 1:
         share = 0.0
-    return f"{kind}, dropout={share:g}" if share > 0 else ""
+    if share > 0:
+        return f"{kind}, dropout={share:g}"
+    return f"{kind}, which asks self.training" if _asks(type(layer)) and _rate(layer) > 0 else ""
+
+
+def _rate(layer: nn.Module) -> float:
+    """The rate of a dropout that a module of the user's does by a function, where it keeps one; else 1."""
+    found = [getattr(layer, name, None) for name in ("p", "dropout", "dropout_p", "drop", "drop_rate", "drop_prob")]
+    return next((float(rate) for rate in found if isinstance(rate, (int, float))), 1.0)
+
+
+@cache
+def _asks(kind: Any) -> bool:
+    """Whether a class of the user's does one thing in train mode and another in eval mode by itself (`F.dropout`)."""
+    try:
+        file = inspect.getsourcefile(kind)
+        return file is not None and is_users(file) and "self.training" in inspect.getsource(kind.forward)
+    except (OSError, TypeError):
+        return False
 
 
 def _data(loader: Any) -> Any:

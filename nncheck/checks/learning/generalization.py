@@ -41,7 +41,15 @@ STILL_FAR = 0.5
 @check(
     stage=Stage.LEARNING,
     after=("forward-pass", "finite-values"),
-    consequence_of=("data-scale", "label-range", "input-preview", "loss-broadcast", "batch-mixing", "double-softmax"),
+    consequence_of=(
+        "data-scale",
+        "label-range",
+        "input-preview",
+        "loss-broadcast",
+        "batch-mixing",
+        "double-softmax",
+        "train-val-shift",
+    ),  # fmt: skip
 )
 def generalization(
     run: Rehearsal, batch: OverfitBatch, rules: Regularisers | None, items: ItemRepeats | None

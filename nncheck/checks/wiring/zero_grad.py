@@ -16,6 +16,7 @@ Source
 """
 
 from nncheck.checks.wiring._steps import NOT_GIVEN, own_steps
+from nncheck.observe.step_events import Event
 from nncheck.probes.training_loop import TrainingLoop
 from nncheck.registry import check
 from nncheck.verdict import Curve, Line, Place, Remedy, Stage, Verdict, failed, passed, skipped, warned
@@ -29,6 +30,9 @@ def zero_grad(loop: TrainingLoop) -> Verdict:
     """Judge the gradients that each step used."""
     if not loop.given:
         return skipped(NOT_GIVEN)
+    closure = _closure(loop)
+    if closure is not None:
+        return closure
     steps = own_steps(loop)
     if len(steps) < FEWEST + 1:
         return skipped(f"train_step called {loop.optimizer}.step() {len(steps)} times in {len(loop.calls)} calls")
@@ -108,4 +112,30 @@ def _too_early(loop: TrainingLoop, place: Place, norm: float) -> Verdict:
                 code="optimizer.zero_grad()\nloss.backward()\noptimizer.step()",
             ),
         ),
+    )
+
+
+def _closure(loop: TrainingLoop) -> Verdict | None:
+    """An optimizer that calls a closure takes the gradient at several points: each call of it has to begin with none."""
+    inside: list[Event] = []
+    for call in loop.calls:
+        begun = next((i for i, event in enumerate(call.events) if event.kind == "step" and event.closure), None)
+        # The first of a call may come after a step whose gradients the loop clears only later.
+        inside += [] if begun is None else [event for event in call.events[begun + 1 :] if event.kind == "backward"][1:]
+    if len(inside) < FEWEST:
+        return None
+    uncleared = sum(event.uncleared for event in inside)
+    measured = (
+        f"{uncleared} of {len(inside)} further backward passes within a step began with the gradients of the last one"
+    )
+    if uncleared < len(inside):
+        return passed(measured, numbers={"uncleared": float(uncleared), "backwards": float(len(inside))})
+    return failed(
+        measured,
+        expected="a closure that clears the gradients first",
+        summary=f"the closure of {loop.optimizer} adds its gradients to those of its last call",
+        numbers={"uncleared": float(uncleared), "backwards": float(len(inside))},
+        places=(inside[0].place,),
+        causes=("`zero_grad()` is called outside the closure, or not at all",),
+        remedies=(Remedy(text="clear the gradients at the beginning of the closure", code="optimizer.zero_grad()"),),
     )
