@@ -284,14 +284,15 @@ class Watcher:
         self._look()
         if optimizer is self.course.optimizer or type(optimizer) is type(self.course.optimizer):
             self.course.steps += 1
-            late = time.monotonic() - self._begun > QUICK_SECONDS or self.course.steps > MOST_STEPS
-            if self.course.steps > STEPS and late and (self._endless or self.course.epochs > 1):
-                self.finish()
         self._each("step", optimizer)
 
     def stepped(self, optimizer: Any) -> None:
         """An optimizer has stepped."""
         self._each("stepped", optimizer)
+        # Between two steps nothing is half done.
+        late = time.monotonic() - self._begun > QUICK_SECONDS or self.course.steps > MOST_STEPS
+        if self.course.steps > STEPS and late and (self._endless or self.course.epochs > 1):
+            self.finish()
 
     def alone(self, witness: Witness, writer: int) -> None:
         """In a copy of this copy: from here on one witness is told, and its evidence goes to `writer`."""

@@ -113,6 +113,8 @@ class Modes(Witness):
             self._passing, self._given, self._passed = loader, 0, []
 
     def batch(self, loader: Any, batch: Any) -> None:
+        if self._passing is not None and loader is not self._passing and self._same_data(loader):
+            self._pass_over()  # it was left early, and training goes on
         tensors = list(_tensors(batch))
         self._batch = (_keys(tensors), _sizes(tensors))
         self._given += loader is self._passing
@@ -267,7 +269,8 @@ def _told(layer: nn.Module) -> str:
         share = 0.0
     if share > 0:
         return f"{kind}, dropout={share:g}"
-    return f"{kind}, which asks self.training" if _asks(type(layer)) and _rate(layer) > 0 else ""
+    user: Any = type(layer)
+    return f"{kind}, which asks self.training" if _asks(user) and _rate(layer) > 0 else ""
 
 
 def _rate(layer: nn.Module) -> float:

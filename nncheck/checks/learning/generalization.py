@@ -49,7 +49,7 @@ STILL_FAR = 0.5
         "batch-mixing",
         "double-softmax",
         "train-val-shift",
-    ),  # fmt: skip
+    ),
 )
 def generalization(
     run: Rehearsal, batch: OverfitBatch, rules: Regularisers | None, items: ItemRepeats | None
