@@ -14,7 +14,16 @@ from bench.tables import table
 from tests.scripts import FILES, ScriptCase, scripts
 
 # One of each layout; each is stopped at its first step. Times are those of the script's own lines, imports of torch left out.
-NAMES = ("flat_resnet", "guarded_table", "trainer_class", "char_gpt", "word_rnn", "dcgan_digits", "accumulate_vit", "graph_conv")
+NAMES = (
+    "flat_resnet",
+    "guarded_table",
+    "trainer_class",
+    "char_gpt",
+    "word_rnn",
+    "dcgan_digits",
+    "accumulate_vit",
+    "graph_conv",
+)
 ROUNDS = 7
 
 ALONE = """
