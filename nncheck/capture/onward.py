@@ -221,6 +221,7 @@ class Watcher:
             roots=list(record.roots),
             made=dict(record.made),
             early=script.early.schedules,
+            not_its_own=script.not_its_own,
             watcher=self,
         )
         self._begun = time.monotonic()

@@ -46,6 +46,8 @@ class Script:
     def __init__(self, path: Path, arguments: tuple[str, ...], at_step: Callable[[Script], None]) -> None:
         self.path, self.arguments = path, arguments
         self.record = Record()
+        self.not_its_own = frozenset(sys.modules)
+        """Modules that were there before the script."""
         self.early = Early(path=str(path), arguments=arguments)
         self.overlay = Overlay()
         self.mode: Mode = "record"

@@ -128,7 +128,7 @@ class Schedules(Witness):
         waiting: tuple[Place, ...] = ()
         behind: tuple[Place, ...] = ()
         if any(not kept.times for kept in self._kept):
-            waiting, behind = lines_that_may_step(self._stack, self._reached)
+            waiting, behind = lines_that_may_step(self._stack, self._reached, self.course.not_its_own)
         return SchedulesSeen(
             schedules=tuple(
                 Stepped(

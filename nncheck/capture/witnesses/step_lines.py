@@ -30,11 +30,16 @@ def stack() -> Stack:
 
 
 def lines_that_may_step(
-    steps: Stack, reached: set[tuple[str | None, int | None]]
+    steps: Stack, reached: set[tuple[str | None, int | None]], not_its_own: frozenset[str] = frozenset()
 ) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
-    """Calls of some `.step(...)` that were not reached and may be a schedule's; of them, those behind the loop of `steps`."""
+    """Calls of some `.step(...)` that were not reached and may be a schedule's; of them, those behind the loop of `steps`.
+
+    not_its_own: modules that have nothing to do with the script.
+    """
     files = {file for file, _ in steps}
-    for module in list(sys.modules.values()):
+    for name, module in list(sys.modules.items()):
+        if name in not_its_own:
+            continue
         file = getattr(module, "__file__", None)
         if isinstance(file, str) and file.endswith(".py") and is_users(file):
             files.add(file)

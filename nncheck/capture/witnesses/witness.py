@@ -18,7 +18,8 @@ class Course:
     before its first step. training: whether the last call of a model had gradients. steps, backwards: so far. epochs: how often
     `loader` was begun, the one under way at the first step included. cut: loaders whose epoch was ended early, by id. made: the
     user's lines that made optimizers, loaders and schedules before that step, by id. early: schedules that were stepped before it,
-    and where. watcher: who tells the witnesses; it can end the copy, or go on with one of them alone.
+    and where. not_its_own: names of modules that were there before the script. watcher: who tells the witnesses; it can end the
+    copy, or go on with one of them alone.
     """
 
     model: nn.Module
@@ -33,6 +34,7 @@ class Course:
     cut: set[int] = field(default_factory=set)
     made: dict[int, Place] = field(default_factory=dict)
     early: list[tuple[Any, Place]] = field(default_factory=list)
+    not_its_own: frozenset[str] = frozenset()
     watcher: Any = None
 
 
