@@ -21,8 +21,9 @@ test: $(VENV)/.dev browser  ## the whole test suite
 bench: $(VENV)/.dev  ## cost in training steps, memory, growth with depth, start-up times
 	$(BIN)/python -m bench
 
-score: $(VENV)/.dev  ## planted faults found and healthy set-ups accused, over tests/corpus (many minutes)
+score: $(VENV)/.dev  ## planted faults found and healthy set-ups and scripts accused (many minutes)
 	$(BIN)/python scripts/score.py -v
+	$(BIN)/python scripts/score_scripts.py -v
 
 compare: $(VENV)/.compare  ## torchtest2 and pytest-torch over the same set-ups, after `make score` (many minutes)
 	PYTHONPATH=$(VENV)/compare $(BIN)/python scripts/compare.py
