@@ -24,7 +24,7 @@ NAMES = (
     "accumulate_vit",
     "graph_conv",
 )
-ROUNDS = 7
+ROUNDS = 5
 
 ALONE = """
 import json, os, runpy, sys, time

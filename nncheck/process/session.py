@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import shlex
 import sys
 import threading
 import time
@@ -152,7 +153,7 @@ def _check_one(
         for part in found:
             if interrupted:
                 return
-            name = f"{text} [{part.label}]" if part.label else text
+            name = shown_target(text, options) + (f" [{part.label}]" if part.label else "")
             if part is not found[0]:
                 terminal.start(name)
                 tell("target", name)
@@ -182,8 +183,15 @@ def _check_one(
         except TargetError as error:
             failed(error)
             problem = explain(error)
-    results.append(failed_target(text, problem + _printed(output), seconds=time.monotonic() - began))
+    results.append(
+        failed_target(shown_target(text, options), problem + _printed(output), seconds=time.monotonic() - began)
+    )
     return False
+
+
+def shown_target(text: str, options: Options) -> str:
+    """A target as it is typed: a script with its own arguments."""
+    return f"{text} -- {shlex.join(options.arguments)}" if options.arguments else text
 
 
 def _printed(output: UserOutput) -> str:

@@ -187,7 +187,9 @@ def rerun_command(report: Report, target: TargetResult, id: str | None = None) -
     """What to type to ask again, for one check or all; a script keeps its own arguments after `--`."""
     if report.environment.get("command", "").startswith("nncheck.check("):
         return "nncheck.check(...)" if id is None else f'nncheck.check(..., select=["{one_line(id)}"])'
-    name, dashes, arguments = one_line(target.target).partition(" -- ")
+    # A script with several optimizers has a result for each: `gan.py [Adam of netD]`.
+    whole = re.sub(r" \[[^][]+ of [^][]+\]$", "", one_line(target.target))
+    name, dashes, arguments = whole.partition(" -- ")
     command = f"nncheck run {shlex.quote(name)}"
     if id is not None:
         command += f" --select {shlex.quote(one_line(id))}"
