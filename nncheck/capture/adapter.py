@@ -61,7 +61,6 @@ class _Writer:
         self._module = chain[0]
         self._importable = self._may_be_imported()
         self.missing: list[str] = []
-        self._bound: set[str] = set()
         self._loader_lines: list[str] = []
         for stood in chain:
             self._names |= {**stood.frame.f_globals, **stood.names} if stood is self._module else stood.names
@@ -87,7 +86,6 @@ class _Writer:
                 lines += self._parameters(owner, stood, self._chain[i - 1])
             until = self._loop.line if stood.frame is self._loop.frame else stood.line
             lines += self._before(owner.body, until, stood)
-        self._bound = _stored(ast.parse("\n".join(lines)).body)
         return lines
 
     def _parameters(self, owner: Any, stood: Stood, caller: Stood) -> Iterator[str]:
@@ -287,13 +285,6 @@ def _counted(node: ast.For, stood: Stood) -> Iterator[str]:
             yield f"{name} = {stood.names[name]!r}"
 
 
-def _stored(body: list[ast.stmt]) -> set[str]:
-    """Names that statements bind, those inside functions and classes of theirs left out."""
-    inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    every = [n for node in body if not isinstance(node, inner) for n in ast.walk(node)]
-    return {n.id for n in every if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-
-
 def repr_is_plain(value: Any) -> bool:
     """Whether a value can be written down as it is printed."""
     if isinstance(value, (list, tuple, set)):
@@ -313,10 +304,10 @@ def _targets(target: ast.expr, iterated: ast.expr, is_loader: Any) -> Iterator[s
     if is_loader(iterated):
         yield f"{ast.unparse(target)} = batch"
     elif isinstance(iterated, ast.Call) and iterated.args:
-        pair = isinstance(target, ast.Tuple) and len(target.elts) == 2
-        if isinstance(iterated.func, ast.Name) and iterated.func.id == "enumerate" and pair:
-            inner = list(_targets(target.elts[1], iterated.args[0], is_loader))  # type: ignore[attr-defined]  # a tuple
-            yield from [f"{ast.unparse(target.elts[0])} = 0", *inner] if inner else []  # type: ignore[attr-defined]
+        counted = isinstance(iterated.func, ast.Name) and iterated.func.id == "enumerate"
+        if counted and isinstance(target, ast.Tuple) and len(target.elts) == 2:
+            inner = list(_targets(target.elts[1], iterated.args[0], is_loader))
+            yield from [f"{ast.unparse(target.elts[0])} = 0", *inner] if inner else []
         else:
             yield from _targets(target, iterated.args[0], is_loader)
 

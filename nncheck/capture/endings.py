@@ -296,9 +296,9 @@ class Containment:
 
 def _caught(file: str, line: int) -> bool:
     """Whether what is raised on a line meets a handler in the same function."""
-    from nncheck.capture.loops import _tree
+    from nncheck.capture.loops import tree_of
 
-    tree = _tree(file)
+    tree = tree_of(file)
     return any(
         node.body[0].lineno <= line <= (node.body[-1].end_lineno or 0)
         for node in ([] if tree is None else ast.walk(tree))

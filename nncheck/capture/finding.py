@@ -44,7 +44,7 @@ class Together(nn.Module):
             self.add_module(name, part)
 
 
-def find_model(record: Record, optimizer: Optimizer) -> tuple[nn.Module | None, str]:
+def find_model(record: Record, optimizer: Any) -> tuple[nn.Module | None, str]:
     """The module that holds what the optimizer trains, and its name in the script.
 
     Modules that the script called itself come first; then any module that is alive, the smallest that holds most of it. If no
@@ -87,7 +87,7 @@ def _best(modules: list[nn.Module], held: set[int]) -> nn.Module | None:
     return None if best is None else unwrap(modules[best[3]])
 
 
-def find_schedulers(optimizer: Optimizer) -> list[Any]:
+def find_schedulers(optimizer: Any) -> list[Any]:
     """Schedules of this optimizer that are alive, those inside others left out."""
     found = [
         s for s in gc.get_objects()

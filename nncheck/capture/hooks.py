@@ -23,7 +23,7 @@ from nncheck.capture.files import watch_files
 from nncheck.capture.frameworks.tidy import tidy
 from nncheck.capture.record import frames_within
 from nncheck.capture.taps import Tap
-from nncheck.lab.interception import Patches, kinds_of
+from nncheck.lab.interception import Patches, closure_given, kinds_of
 from nncheck.lab.workers import in_process
 from nncheck.losses.call import KINDS
 from nncheck.observe.source import calling_place, is_users
@@ -85,7 +85,7 @@ def patched(script: Script, *, cpu: bool) -> Iterator[None]:
 
 
 def _stepping(script: Script, optimizer: Any, arguments: Any, options: Any) -> None:
-    closure = (len(arguments) > 1 and callable(arguments[1])) or callable(options.get("closure"))
+    closure = closure_given(arguments, options)
     script.stepping(optimizer, closure=closure)
 
 
@@ -197,7 +197,8 @@ def _scripting(patches: Patches) -> None:
 
 
 def _backward(script: Script, patches: Patches) -> None:
-    real, scale, several = Tensor.backward, torch.amp.GradScaler.scale, torch.autograd.backward
+    real: Any = Tensor.backward
+    scale, several = torch.amp.GradScaler.scale, torch.autograd.backward
     unscaled: dict[int, Tensor] = {}
     depth = 0
 
@@ -209,7 +210,7 @@ def _backward(script: Script, patches: Patches) -> None:
             return None
         depth += 1
         try:
-            return real(tensor, *args, **kwargs)  # type: ignore[no-untyped-call]
+            return real(tensor, *args, **kwargs)
         finally:
             depth -= 1
 

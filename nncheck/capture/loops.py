@@ -97,7 +97,8 @@ class SourceLoop:
 
 
 @cache
-def _tree(file: str) -> ast.Module | None:
+def tree_of(file: str) -> ast.Module | None:
+    """A source file's syntax tree; None if it is not there, or is no Python."""
     try:
         return ast.parse("".join(linecache.getlines(file)), filename=file)
     except (SyntaxError, ValueError):
@@ -106,7 +107,7 @@ def _tree(file: str) -> ast.Module | None:
 
 def owner_of(code: types.CodeType) -> Any:
     """The function, or the module, that a code object was compiled from."""
-    tree = _tree(code.co_filename)
+    tree = tree_of(code.co_filename)
     if tree is None or not tree.body or code.co_name == "<module>":
         return tree if tree is not None and tree.body else None
     for node in ast.walk(tree):
@@ -131,9 +132,9 @@ def _statements(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
             yield from _statements(part.body)
 
 
-def covers(node: ast.AST, line: int) -> bool:
+def covers(node: ast.stmt, line: int) -> bool:
     """Whether a statement stands on a line."""
-    return bool(node.lineno <= line <= (node.end_lineno or node.lineno))  # type: ignore[attr-defined]  # a statement has both
+    return node.lineno <= line <= (node.end_lineno or node.lineno)
 
 
 def _innermost(body: list[ast.stmt], lines: set[int]) -> Loop | None:
@@ -181,10 +182,9 @@ class _Plain(ast.NodeTransformer):
             return ast.copy_location(ast.Pass(), node)
         return ast.copy_location(ast.Assign(targets=[node.target], value=node.value), node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return node
-
-    visit_AsyncFunctionDef = visit_Lambda = visit_ClassDef = visit_FunctionDef  # type: ignore[assignment]
+    def visit(self, node: ast.AST) -> Any:
+        inner = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
+        return node if isinstance(node, inner) else super().visit(node)
 
 
 def _compiled(stood: Stood, owner: Any, loop: Loop) -> tuple[Any, list[str], dict[str, types.CellType]]:

@@ -210,14 +210,14 @@ class Watcher:
         self._writer = writer
         os._exit = lambda status: self.finish()  # a script that ends its process has been seen up to there
         record = script.record
-        model, _ = find_model(record, record.optimizer)  # type: ignore[arg-type]  # there is one at a step
+        model, _ = find_model(record, record.optimizer)
         here = next(iter(iterations(record)), None)
         loader = None if here is None else here.loader
         self.course = Course(
             model=model if model is not None else nn.Module(),
             optimizer=record.optimizer,
             loader=loader,
-            schedulers=find_schedulers(record.optimizer),  # type: ignore[arg-type]
+            schedulers=find_schedulers(record.optimizer),
             roots=list(record.roots),
             made=dict(record.made),
             early=script.early.schedules,

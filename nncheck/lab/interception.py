@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -178,6 +178,11 @@ def withheld(
             p.grad = grad
         for module, training in modes:
             module.training = training
+
+
+def closure_given(arguments: tuple[Any, ...], options: Mapping[str, Any]) -> bool:
+    """Whether an optimizer's `step` is given a closure; `arguments` as a step's hook has them, the optimizer first."""
+    return (len(arguments) > 1 and callable(arguments[1])) or callable(options.get("closure"))
 
 
 def versions(parameters: Iterable[Tensor]) -> int:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from nncheck.lab.interception import CLIPS, Patches, holders_of, kinds_of
+from nncheck.lab.interception import CLIPS, Patches, closure_given, holders_of, kinds_of
 from nncheck.observe.source import calling_place
 from nncheck.verdict import Place
 
@@ -229,7 +229,7 @@ class Recorder:
         if optimizer is not self._optimizer:
             self._stepping_other(optimizer)
             return
-        closure = (len(arguments) > 1 and callable(arguments[1])) or callable(options.get("closure"))
+        closure = closure_given(arguments, options)
         grads = [p.grad for p in self._held]
         now = [None if g is None else g.detach() for g in grads]
         apart = [

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nncheck.capture.frameworks.library import Kept, Library
 from nncheck.lab.interception import Patches
@@ -97,7 +97,7 @@ def huggingface_at_work(script: Script, trainer: Any) -> Library | None:
         if type(thread).__module__.startswith(
             "tqdm."
         ):  # it looks after progress bars, asleep for ten seconds at a time
-            thread.exit()  # type: ignore[attr-defined]  # tqdm's own
+            cast(Any, thread).exit()
     loop = TrainerLoop(script, trainer, epochs[0])
     schedule = trainer.lr_scheduler
     inner = getattr(schedule, "scheduler", schedule)  # accelerate's stands around it

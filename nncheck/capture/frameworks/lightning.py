@@ -15,7 +15,7 @@ import torch
 
 from nncheck.capture.frameworks.library import Kept, Library
 from nncheck.lab.interception import Patches
-from nncheck.observe.source import is_users, shown
+from nncheck.observe.source import is_users, line_of, shown
 
 if TYPE_CHECKING:
     from nncheck.capture.script import Script
@@ -217,12 +217,8 @@ def _nothing(*_: Any, **__: Any) -> None:
 def _called(script: Script) -> str:
     """Where the user's file calls the trainer."""
     for stood in script.record.step:
-        if is_users(stood.frame.f_code.co_filename) and "fit" in _line(stood.frame.f_code.co_filename, stood.line):
+        if is_users(stood.frame.f_code.co_filename) and "fit" in (
+            line_of(stood.frame.f_code.co_filename, stood.line) or ""
+        ):
             return f" ({shown(stood.frame.f_code.co_filename)}:{stood.line})"
     return ""
-
-
-def _line(file: str, line: int) -> str:
-    import linecache
-
-    return linecache.getline(file, line)

@@ -68,7 +68,8 @@ class WaitWitness(Witness):
         self._seen: dict[tuple[str, int, str, bool], list[tuple[int, int]]] = defaultdict(list)
 
     def begin(self) -> None:
-        _Following(self).__enter__()  # type: ignore[no-untyped-call]  # for as long as the copy lives
+        mode: Any = _Following(self)
+        mode.__enter__()  # for as long as the copy lives
 
     @property
     def following(self) -> bool:

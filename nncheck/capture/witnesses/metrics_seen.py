@@ -80,7 +80,8 @@ class MetricWitness(Witness):
         self._copy: _Copy | None = None
 
     def begin(self) -> None:
-        _Losses(self).__enter__()  # type: ignore[no-untyped-call]  # for as long as the copy lives
+        mode: Any = _Losses(self)
+        mode.__enter__()  # for as long as the copy lives
 
     @property
     def learning(self) -> bool:

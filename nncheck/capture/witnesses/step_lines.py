@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ast
 import sys
-from functools import cache
-from pathlib import Path
-from types import FrameType
 
+from nncheck.capture.children import script_frames
+from nncheck.capture.loops import tree_of
 from nncheck.observe.source import is_users, place_at
 from nncheck.verdict import Place
 
@@ -20,13 +19,7 @@ _OTHERS = ("opt", "env", "scaler", "prof", "progress", "bar", "trainer")
 
 def stack() -> Stack:
     """Where the user's frames stand now, the innermost first."""
-    found = []
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if is_users(frame.f_code.co_filename):
-            found.append((frame.f_code.co_filename, frame.f_lineno))
-        frame = frame.f_back
-    return tuple(found)
+    return tuple((frame.f_code.co_filename, frame.f_lineno) for frame in script_frames(sys._getframe(1)))
 
 
 def lines_that_may_step(
@@ -46,7 +39,7 @@ def lines_that_may_step(
     waiting: list[Place] = []
     behind: list[Place] = []
     for file in sorted(files):
-        tree = _tree(file)
+        tree = tree_of(file)
         for call in ast.walk(tree) if tree is not None else ():
             if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.func.attr != "step":
                 continue
@@ -81,19 +74,11 @@ def _function(tree: ast.Module, line: int) -> ast.AST:
     return max(around, key=lambda node: node.lineno, default=tree)
 
 
-@cache
-def _tree(file: str) -> ast.Module | None:
-    try:
-        return ast.parse(Path(file).read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError):
-        return None
-
-
 def share_a_loop(here: tuple[tuple[str, str, int], ...], there: tuple[tuple[str, str, int], ...]) -> bool:
     """Whether two stacks (file, function, line) stood in the same loop of the same function."""
     for file, function, line in here:
         for other, name, inside in there:
-            tree = _tree(file) if (file, function) == (other, name) else None
+            tree = tree_of(file) if (file, function) == (other, name) else None
             for node in ast.walk(tree) if tree is not None else ():
                 if isinstance(node, (ast.For, ast.While)) and node.body:
                     first, last = node.body[0].lineno, node.end_lineno or 0

@@ -76,4 +76,4 @@ class Witness:
 
     def evidence(self) -> Any:
         """What was seen: a frozen dataclass of plain values and places, which can be pickled."""
-        raise NotImplementedError
+        raise NotImplementedError  # the one method that each has to bring; all others may be left out
