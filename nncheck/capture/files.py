@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nncheck.capture.past_python import PastPython
 from nncheck.lab.interception import Patches
 
 if TYPE_CHECKING:
@@ -91,7 +92,17 @@ def watch_files(script: Script, patches: Patches) -> None:
         return target
 
     patches.put(torch, "save", saved)
-    for name in ("stat", "listdir", "scandir", "access"):
+    past = PastPython(overlay, patches, laid)
+    past.look()
+    bring = builtins.__import__
+
+    def imported(name: str, *args: Any, **kwargs: Any) -> Any:
+        module = bring(name, *args, **kwargs)
+        past.imported(name)
+        return module
+
+    patches.put(builtins, "__import__", imported)
+    for name in ("stat", "lstat", "listdir", "scandir", "access", "chmod", "utime", "truncate"):
         reading(name)
     for name in ("mkdir", "makedirs"):
         changing(os, name, overlay.make_folder)

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from nncheck.capture.finding import find_model, find_schedulers
+from nncheck.capture.frameworks import keep_short
 from nncheck.capture.iteration import iterations
 from nncheck.capture.witnesses import KINDS, Course, Witness
 from nncheck.errors import CannotMeasure
@@ -211,8 +212,9 @@ class Watcher:
         os._exit = lambda status: self.finish()  # a script that ends its process has been seen up to there
         record = script.record
         model, _ = find_model(record, record.optimizer)
-        here = next(iter(iterations(record)), None)
-        loader = None if here is None else here.loader
+        library = keep_short(script, self)
+        here = next(iter(iterations(record)), None) if library is None else None
+        loader = library.loader if library is not None else None if here is None else here.loader
         self.course = Course(
             model=model if model is not None else nn.Module(),
             optimizer=record.optimizer,
@@ -223,12 +225,13 @@ class Watcher:
             early=script.early.schedules,
             not_its_own=script.not_its_own,
             watcher=self,
+            library=library,
         )
         self._begun = time.monotonic()
         # One that a loop's `for` goes through ends an epoch early; one that is asked by `next()` may never end.
         self._endless = loader is None or (here is not None and not here.by_for)
-        self._long = max(EPOCH_BATCHES, EPOCH_STEPS * max(1, 1 if here is None else here.micro))
-        self._given: dict[int, int] = {}
+        self._long = self.length_of(1 if here is None else here.micro)
+        self._asked: dict[int, Tap] = {}
         self._end = time.monotonic() + SECONDS
         self._witnesses: list[Witness] = [kind(self.course) for kind in KINDS]
         # Frames of the first iteration would keep its tensors alive.
@@ -240,7 +243,8 @@ class Watcher:
 
     def begun(self, loader: Any) -> None:
         """A loader's iterator is made."""
-        if loader is self.course.loader:
+        self.over(loader)
+        if loader is self.course.loader and not self.course.validating:
             self.course.epochs += 1
             if self.course.epochs > EPOCHS and not self._endless:
                 self.finish()
@@ -249,22 +253,39 @@ class Watcher:
     def next(self, tap: Tap, iterator: Any) -> Any:
         """The next batch of a loader, or StopIteration before its time."""
         self._look()
-        loader, count = tap.loader, self._given.get(id(tap), 0)
+        loader = tap.loader
         most = self._long if loader is self.course.loader else VALIDATION_BATCHES
-        if count >= most and not (self._endless and loader is self.course.loader):
+        if tap.over:
+            raise StopIteration
+        if tap.onward >= most and not (self._endless and loader is self.course.loader):
             self.course.cut.add(id(loader))
-            self._given.pop(id(tap), None)
-            self._each("loader_over", loader)
+            self._ended(tap)
             raise StopIteration
         try:
             batch = next(iterator)
         except StopIteration:
-            self._given.pop(id(tap), None)
-            self._each("loader_over", loader)
+            self._ended(tap)
             raise
-        self._given[id(tap)] = count + 1
+        tap.onward += 1
+        self._asked[id(loader)] = tap
         self._each("batch", loader, batch)
         return batch
+
+    def over(self, loader: Any) -> None:
+        """A library is done with a loader, and has not asked it for the batch after the last."""
+        tap = self._asked.get(id(loader))
+        if self.course.library is None or tap is None or tap.over:
+            return
+        self._ended(tap)
+
+    def _ended(self, tap: Tap) -> None:
+        tap.over = True
+        self._each("loader_over", tap.loader)
+
+    @staticmethod
+    def length_of(micro: int) -> int:
+        """How many batches of an epoch are seen, if so many make a step."""
+        return max(EPOCH_BATCHES, EPOCH_STEPS * max(1, micro))
 
     def entering(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """The script calls a module itself."""

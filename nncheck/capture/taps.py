@@ -21,6 +21,8 @@ class Tap:
         self.loader = loader
         self._script, self._iterator = script, iterator
         self._given = 0
+        self.onward, self.over = 0, False
+        """While the script goes on: how many batches it has given then, and whether it has come to its end or was ended early."""
 
     def __iter__(self) -> Tap:
         return self

@@ -10,26 +10,49 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from nncheck.capture.frameworks.library import Library
+from nncheck.capture.frameworks.library import Library, Watched
 
 if TYPE_CHECKING:
+    from nncheck.capture.onward import Watcher
     from nncheck.capture.script import Script
 
 
 def library_at_work(script: Script) -> Library | None:
     """The library whose trainer runs the loop that the script stands in; None if the loop is written out."""
+    package, trainer = _trainer(script)
+    if package == "transformers":
+        from nncheck.capture.frameworks.huggingface import huggingface_at_work
+
+        return huggingface_at_work(script, trainer)
+    if package:
+        from nncheck.capture.frameworks.lightning import lightning_at_work
+
+        return lightning_at_work(script, trainer)
+    return None
+
+
+def keep_short(script: Script, watcher: Watcher) -> Watched | None:
+    """Have the library that runs the loop end its epochs early, and tell of their ends; None if the loop is written out."""
+    package, trainer = _trainer(script)
+    if package == "transformers":
+        from nncheck.capture.frameworks.huggingface_onward import keep_huggingface_short
+
+        return keep_huggingface_short(script, trainer, watcher)
+    if package:
+        from nncheck.capture.frameworks.lightning_onward import keep_lightning_short
+
+        return keep_lightning_short(trainer, watcher)
+    return None
+
+
+def _trainer(script: Script) -> tuple[str, Any]:
+    """The package of the trainer among the objects whose methods the script stands in, and the trainer."""
     for stood in script.record.step:
         owner = stood.names.get("self")
         for name, package in ((base.__name__, base.__module__.partition(".")[0]) for base in type(owner).__mro__):
-            if name == "Trainer" and package in ("lightning", "pytorch_lightning"):
-                from nncheck.capture.frameworks.lightning import lightning_at_work
-
-                return lightning_at_work(script, owner)
-            if name == "Trainer" and package == "transformers":
-                from nncheck.capture.frameworks.huggingface import huggingface_at_work
-
-                return huggingface_at_work(script, owner)
-    return None
+            if name == "Trainer" and package in ("lightning", "pytorch_lightning", "transformers"):
+                return package, owner
+    return "", None
 
 
 def accelerate_state(script: Script) -> list[Any]:
@@ -49,4 +72,4 @@ def plain_loader(loader: Any) -> Any:
     return getattr(loader, "base_dataloader", loader)
 
 
-__all__ = ["Library", "accelerate_state", "library_at_work", "plain_loader"]
+__all__ = ["Library", "Watched", "accelerate_state", "keep_short", "library_at_work", "plain_loader"]

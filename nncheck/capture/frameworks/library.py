@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -39,6 +39,20 @@ class Library:
     epochs: int | None
     intervals: Mapping[int, str]
     folders: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """A library's training that goes on in a copy of the process.
+
+    loader: what it trains on. validating: whether it validates now. metrics: what it has logged last, by name. held: what it calls
+    of the user's, by the names that a person has for it.
+    """
+
+    loader: Any
+    validating: Callable[[], bool]
+    metrics: Callable[[], Mapping[str, Any]]
+    held: Mapping[str, Any]
 
 
 class Kept:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nncheck.capture.frameworks.library import Watched
 from nncheck.verdict import Place
 
 
@@ -19,7 +20,7 @@ class Course:
     `loader` was begun, the one under way at the first step included. cut: loaders whose epoch was ended early, by id. made: the
     user's lines that made optimizers, loaders and schedules before that step, by id. early: schedules that were stepped before it,
     and where. not_its_own: names of modules that were there before the script. watcher: who tells the witnesses; it can end the
-    copy, or go on with one of them alone.
+    copy, or go on with one of them alone. library: what runs the loop, if the script does not.
     """
 
     model: nn.Module
@@ -36,6 +37,12 @@ class Course:
     early: list[tuple[Any, Place]] = field(default_factory=list)
     not_its_own: frozenset[str] = frozenset()
     watcher: Any = None
+    library: Watched | None = None
+
+    @property
+    def validating(self) -> bool:
+        """Whether a library validates now."""
+        return self.library is not None and self.library.validating()
 
 
 class Witness:
