@@ -1,4 +1,4 @@
-"""What can go wrong, by whose hand. Every one of these ends as one clear message; see `cli.py` for exit codes."""
+"""What can go wrong, by whose hand. Every one of these ends as one clear message; `Report.exit_code` says how a run ends."""
 
 from __future__ import annotations
 

@@ -212,10 +212,10 @@ def select(names: tuple[str, ...], ignored: tuple[str, ...]) -> frozenset[str]:
 
 
 def order_findings(results: Mapping[str, CheckResult]) -> tuple[str, ...]:
-    """Failing and warning ids in reading order: roots before their consequences, then fails before warnings, then as asked."""
+    """The ids of the findings in reading order: roots before their consequences, then fails before warnings, then as asked."""
     entries = {entry.id: entry for entry in catalogue()}
     asked = list(results)
-    left = [id for id in asked if results[id].status in (Status.FAIL, Status.WARN)]
+    left = [id for id in asked if results[id].is_finding]
     ordered: list[str] = []
 
     def roots(id: str) -> set[str]:

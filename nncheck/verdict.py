@@ -53,7 +53,9 @@ class Status(StrEnum):
 class Place:
     """Where something is: a layer, parameter or sample by name, and the user's line if one is known.
 
-    `file` is absolute or relative to the working directory, `line` counts from 1, `source` is that line's text.
+    `file` is relative to the working directory where it lies in its repository, else absolute. `line` and `column` count from
+    1; the region of the class, constructor or call that is meant ends before `end_column` of `end_line`. `source` is the text
+    of the first line.
     """
 
     name: str
@@ -61,6 +63,9 @@ class Place:
     line: int | None = None
     detail: str = ""
     source: str | None = None
+    column: int | None = None
+    end_line: int | None = None
+    end_column: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,8 @@ class Verdict:
     exhibits: tuple[Exhibit, ...] = ()
     why_skipped: str | None = None
     follows: tuple[str, ...] = ()
+    near: str = ""
+    """Said where the figure lies so near its threshold that another seed might tell otherwise."""
 
 
 def passed(measured: str, *, expected: str = "", **details: Any) -> Verdict:
@@ -135,13 +142,25 @@ class Doc:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """A verdict, who said it and what it took. `seconds` includes the measurements it was first to ask for."""
+    """A verdict, who said it and what it took. `seconds` includes the measurements it was first to ask for.
+
+    accepted: the reason for which the configuration accepts this finding; empty if it does not. known: the finding is in the
+    baseline. declared: what the check itself said, where the configuration sets another level.
+    """
 
     id: str
     stage: Stage
     verdict: Verdict
     seconds: float
     doc: Doc
+    accepted: str = ""
+    known: bool = False
+    declared: Status | None = None
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether a person should read it: it fails or warns, and nobody has accepted that."""
+        return self.status in (Status.FAIL, Status.WARN) and not self.accepted
 
     @property
     def status(self) -> Status:
@@ -182,7 +201,7 @@ class ChecklistItem:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetResult:
-    """Everything said of one target. `findings` are the failing and warning ids, the root cause first."""
+    """Everything said of one target. `findings` are the failing and warning ids that nobody accepted, the root cause first."""
 
     target: str
     model: str
@@ -198,11 +217,13 @@ class TargetResult:
     checklist: tuple[ChecklistItem, ...] = ()
     problem: str | None = None
     """Why the target could not be used at all; then there are no checks."""
+    cached: str = ""
+    """When it was run (ISO 8601), if nothing has changed since and it was not run again."""
 
     @property
     def verdict(self) -> Literal["pass", "warn", "fail", "error"]:
-        """The worst of the checks; `error` when something could not be told and nothing failed."""
-        statuses = {result.status for result in self.checks}
+        """The worst of the checks, accepted ones apart; `error` when something could not be told and nothing failed."""
+        statuses = {Status.PASS if result.accepted else result.status for result in self.checks}
         if Status.FAIL in statuses:
             return "fail"
         ran = statuses & {Status.PASS, Status.WARN}
@@ -219,8 +240,20 @@ class TargetResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Against:
+    """The baseline that a run is held against: its file, and the findings in it that are there no more, a line each."""
+
+    file: str
+    resolved: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """One run: every target and what surrounds them. Plain data; `nncheck.report` turns it into text."""
+    """One run: every target and what surrounds them. Plain data; `nncheck.report` turns it into text.
+
+    folder: the working directory as seen from the repository's root ("" if it is the root). notices: what is to be said of the
+    configuration, such as an acceptance that has run out.
+    """
 
     nncheck_version: str
     created: str
@@ -229,6 +262,9 @@ class Report:
     seconds: float
     fail_on: Literal["fail", "warn", "never"] = "fail"
     interrupted: bool = False
+    folder: str = ""
+    notices: tuple[str, ...] = ()
+    baseline: Against | None = None
 
     @property
     def verdict(self) -> Literal["pass", "warn", "fail", "error"]:
@@ -256,9 +292,13 @@ class Report:
 
     @property
     def found(self) -> bool:
-        """Whether anything is at or above `fail_on`."""
+        """Whether anything is at or above `fail_on` that is neither accepted nor in the baseline."""
+        return any(self.breaks(result) for target in self.targets for result in target.checks)
+
+    def breaks(self, result: CheckResult) -> bool:
+        """Whether this result is a reason for exit code 1."""
         bad = {"fail": {Status.FAIL}, "warn": {Status.FAIL, Status.WARN}, "never": set()}[self.fail_on]
-        return any(result.status in bad for target in self.targets for result in target.checks)
+        return result.is_finding and not result.known and result.status in bad
 
     @property
     def could_not_run(self) -> bool:

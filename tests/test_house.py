@@ -31,13 +31,13 @@ FORBIDDEN = {
     "survey/*.py": r"nncheck\.(cli|runner|api|target|process|checks|probes|report|evidence)",
     "target/*.py": r"nncheck\.(cli|runner|api|process|checks|probes|report|lab\.sandbox|evidence)",
     "runner.py": r"nncheck\.(cli|api|target|process|report)",
-    "cli.py": r"torch|numpy|matplotlib|jinja2",
+    "cli/*.py": r"torch|numpy|matplotlib|jinja2",
 }
 
 # Imported before anything else happens, by `nncheck --version`, `list` and `explain`: these import torch nowhere at all, or
 # only inside functions that `run` calls.
 TORCH_FREE_AT_THE_TOP = (
-    "verdict.py", "errors.py", "registry.py", "recipe.py", "cli.py", "observe/source.py", "process/session.py",
+    "verdict.py", "errors.py", "registry.py", "recipe.py", "cli/__init__.py", "observe/source.py", "process/session.py",
     "process/supervisor.py", "process/prints.py", "lab/deadline.py", "target/lightning.py",
 )  # fmt: skip
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TextIO
 
 from nncheck.errors import OutOfTime, TargetError
 from nncheck.lab.deadline import alarm, silenced
+from nncheck.process.outputs import write_outputs
 from nncheck.process.prints import UserOutput
-from nncheck.process.session import Options, make_report, write_outputs
+from nncheck.process.session import Options, make_report
 from nncheck.report.text import clean
 from nncheck.verdict import CheckResult, Cost, Doc, Stage, Table, TargetResult
 
@@ -37,7 +38,7 @@ def run(target: str, options: Options, *, steps: int, descriptors: bool) -> int:
     """Race, print, write the files; the exit code is 0, 2 if nobody could run, or 130 after an interrupt."""
     begun = time.monotonic()
     with UserOutput(descriptors=descriptors) as output:
-        stream = output.err if options.json == "-" else output.out
+        stream = output.err if options.outputs.json == "-" else output.out
         result, interrupted = _race(target, options, steps, stream, deadline=begun + options.budget)
         report = make_report([result], options, seconds=time.monotonic() - begun, interrupted=interrupted)
         for check in result.checks:
@@ -46,7 +47,7 @@ def run(target: str, options: Options, *, steps: int, descriptors: bool) -> int:
                 if isinstance(exhibit, Table):
                     stream.write(table_text(exhibit))
             stream.write("\nA short race favours fast starters; small differences are luck.\n")
-        for name, path in write_outputs(report, options, output).items():
+        for name, path in write_outputs(report, options.outputs, output.out).items():
             stream.write(f"{name}: {path}\n")
         stream.flush()
     return report.exit_code

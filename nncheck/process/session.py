@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import os
 import shlex
 import sys
 import threading
@@ -13,12 +11,13 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
+from nncheck.config import Config
 from nncheck.errors import OutOfTime, TargetError, UsageError, explain
 from nncheck.lab.deadline import alarm, silenced
 from nncheck.observe.source import user_frames
+from nncheck.process.outputs import Outputs, write_outputs
 from nncheck.process.prints import UserOutput
 from nncheck.report.terminal import Terminal
 from nncheck.verdict import CheckResult, Cost, Report, TargetResult
@@ -32,22 +31,26 @@ if TYPE_CHECKING:
 FailOn = Literal["fail", "warn", "never"]
 
 Tell = Callable[..., None]
-"""Told of every event: ("target", text), ("parts", TargetResult without checks), ("started", id, stage), ("check", result)."""
+"""Told of every event: ("target", text, selected ids), ("parts", TargetResult without checks), ("started", id, stage) and
+("check", result)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One target as it was typed, the ids of the checks that are asked of it, and what its project's configuration says."""
+
+    target: str
+    selected: frozenset[str]
+    config: Config
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What `nncheck run` was asked. Paths are absolute: the user's code may change the folder."""
+    """What `nncheck run` was asked."""
 
-    targets: tuple[str, ...]
+    jobs: tuple[Job, ...]
     flags: Mapping[str, str] = field(default_factory=dict)
-    selected: frozenset[str]
-    report: Path | None = None
-    json: Path | Literal["-"] | None = None
-    junit: Path | None = None
-    sarif: Path | None = None
-    markdown: Path | None = None
-    save_plots: Path | None = None
+    outputs: Outputs = field(default_factory=Outputs)
     fail_on: FailOn = "fail"
     seed: int = 0
     device: str = "auto"
@@ -56,8 +59,6 @@ class Options:
     verbose: bool = False
     full_traceback: bool = False
     command: str = "nncheck run"
-    checklist: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By target: what a person wrote to the items of the checklist."""
     capture: bool | None = None
     """Whether the target is run as a script; None: if it is written to be."""
     arguments: tuple[str, ...] = ()
@@ -68,13 +69,13 @@ def run(options: Options, *, descriptors: bool, tell: Tell = lambda *_: None) ->
     """Check the targets, print, write the files; returns the exit code. Nothing of the user's reaches standard output."""
     begun = time.monotonic()
     with UserOutput(descriptors=descriptors) as output:
-        stream = output.err if options.json == "-" else output.out
+        stream = output.err if options.outputs.json == "-" else output.out
         with Terminal(quiet=options.quiet, verbose=options.verbose, stream=stream) as terminal:
             report = _check_all(options, terminal, output, tell, deadline=begun + options.budget)
             tell("finishing")
             if _draws(options):
                 _preload().join()  # matplotlib is not made to be used by one thread while another still imports it
-            written = write_outputs(report, options, output)
+            written = write_outputs(report, options.outputs, output.out)
             terminal.finish(report, written=written)
             stream.flush()
         return report.exit_code
@@ -84,11 +85,11 @@ def _check_all(options: Options, terminal: Terminal, output: UserOutput, tell: T
     begun = time.monotonic()
     results: list[TargetResult] = []
     interrupted = False
-    for text in options.targets:
+    for job in options.jobs:
         try:
-            terminal.start(text)
-            tell("target", text)
-            interrupted = _check_one(text, options, terminal, output, tell, deadline, results)
+            terminal.start(job.target)
+            tell("target", job.target, job.selected)
+            interrupted = _check_one(job, options, terminal, output, tell, deadline, results)
         except KeyboardInterrupt:
             interrupted = True
             break
@@ -124,7 +125,7 @@ def make_report(
 
 
 def _check_one(
-    text: str,
+    job: Job,
     options: Options,
     terminal: Terminal,
     output: UserOutput,
@@ -153,13 +154,13 @@ def _check_one(
         for part in found:
             if interrupted:
                 return
-            name = shown_target(text, options) + (f" [{part.label}]" if part.label else "")
+            name = shown_target(job.target, options) + (f" [{part.label}]" if part.label else "")
             if part is not found[0]:
                 terminal.start(name)
-                tell("target", name)
+                tell("target", name, job.selected)
             with silenced():  # each of these keeps the time by itself
                 setup = _assemble(name, part, options, terminal, tell, deadline)
-                result, interrupted = _check(text, name, setup, options, terminal, tell, deadline, failed)
+                result, interrupted = _check(job, name, setup, options, terminal, tell, deadline, failed)
             if result.problem is not None:
                 result = dataclasses.replace(result, problem=result.problem + _printed(output))
             results.append(result)
@@ -174,7 +175,7 @@ def _check_one(
             with alarm(deadline):
                 seed_everything(options.seed)
                 use_target(
-                    text, use, flags=options.flags, capture=options.capture, arguments=options.arguments, cpu=cpu
+                    job.target, use, flags=options.flags, capture=options.capture, arguments=options.arguments, cpu=cpu
                 )
             return interrupted
         except OutOfTime as stop:
@@ -184,7 +185,7 @@ def _check_one(
             failed(error)
             problem = explain(error)
     results.append(
-        failed_target(shown_target(text, options), problem + _printed(output), seconds=time.monotonic() - began)
+        failed_target(shown_target(job.target, options), problem + _printed(output), seconds=time.monotonic() - began)
     )
     return False
 
@@ -224,7 +225,7 @@ def _assemble(text: str, found: Found, options: Options, terminal: Terminal, tel
 
 
 def _check(
-    text: str,
+    job: Job,
     name: str,
     setup: Setup,
     options: Options,
@@ -244,13 +245,13 @@ def _check(
         result = run_target(
             name,
             setup,
-            selected=options.selected,
+            selected=job.selected,
             seed=options.seed,
             device=device,
             deadline=deadline,
             listener=_Both(terminal, tell),
             failed=failed,
-            notes=options.checklist.get(text, {}),
+            notes=job.config.checklist,
         )
     except Interrupted as stop:
         return stop.result, True
@@ -285,7 +286,7 @@ def _device(options: Options) -> torch.device | None:
 
 
 def _draws(options: Options) -> bool:
-    return options.report is not None or options.save_plots is not None
+    return options.outputs.report is not None or options.outputs.save_plots is not None
 
 
 @functools.cache
@@ -304,72 +305,3 @@ def failed_target(text: str, problem: str, *, seconds: float) -> TargetResult:
         target=text, model="", parameters=0, loss="", optimizer="", bound=(), notes=(), checks=(), findings=(),
         seconds=seconds, cost=Cost(seconds=seconds), problem=problem,
     )  # fmt: skip
-
-
-def write_outputs(report: Report, options: Options, output: UserOutput | None = None) -> dict[str, str]:
-    """Write every file that was asked for; what lies where, for people. Raises UsageError if one cannot be written."""
-    written: dict[str, str] = {}
-    if options.json == "-":
-        from nncheck.report.json import to_json
-
-        stream = sys.stdout if output is None else output.out
-        stream.write(to_json(report))
-        stream.flush()
-    files: list[tuple[str, Any, Callable[[Report], str]]] = []
-    if isinstance(options.json, Path):
-        files.append(("json", options.json, _json))
-    files += [("junit", options.junit, _junit), ("sarif", options.sarif, _sarif)]
-    files += [("markdown", options.markdown, Report.to_markdown), ("report", options.report, Report.to_html)]
-    for name, path, render in files:
-        if path is not None:
-            write_text(path, render(report))
-            written[name] = _shown(path)
-    if options.save_plots is not None:
-        from nncheck.report.figures import save_plots
-
-        try:
-            save_plots(report, options.save_plots)
-        except OSError as error:
-            raise UsageError(f"{options.save_plots}: {error.strerror or error}") from error
-        written["plots"] = _shown(options.save_plots)
-    return written
-
-
-def _json(report: Report) -> str:
-    from nncheck.report.json import to_json
-
-    return to_json(report)
-
-
-def _junit(report: Report) -> str:
-    from nncheck.report.junit import to_junit
-
-    return to_junit(report)
-
-
-def _sarif(report: Report) -> str:
-    from nncheck.report.sarif import to_sarif
-
-    return to_sarif(report)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one go, its folder made if need be: a reader never sees half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():  # a pipe or a device such as /dev/stderr
-            path.write_text(text, encoding="utf-8")
-            return
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _shown(path: Path) -> str:
-    from nncheck.observe.source import shown
-
-    return shown(str(path))

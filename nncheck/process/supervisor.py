@@ -18,6 +18,7 @@ from typing import Any
 
 from nncheck.errors import UsageError
 from nncheck.process import session
+from nncheck.process.outputs import write_outputs
 from nncheck.process.parent import die_with_the_parent
 from nncheck.process.session import Options
 from nncheck.registry import catalogue, order_findings
@@ -98,6 +99,7 @@ class _Watch:
         self._targets: list[TargetResult] = []
         self._checks: list[CheckResult] = []
         self._running: str | None = None
+        self._selected: frozenset[str] = frozenset()
         self._code: int | None = None
         self._interrupts = 0
 
@@ -123,8 +125,9 @@ class _Watch:
 
     def _hear(self, event: tuple[Any, ...]) -> None:
         match event:
-            case ("target", text):
+            case ("target", str(text), frozenset() as selected):
                 self._keep()
+                self._selected = selected
                 self._targets.append(session.failed_target(text, "not loaded", seconds=0.0))
             case ("parts", TargetResult() as parts):
                 self._targets[-1] = parts
@@ -170,7 +173,7 @@ class _Watch:
         if sys.stdout.isatty():
             sys.stdout.write("\x1b[?25h\n")  # the worker may have hidden the cursor
         seconds = time.monotonic() - self._begun
-        entries = {entry.id: entry for entry in catalogue() if entry.id in self._options.selected}
+        entries = {entry.id: entry for entry in catalogue() if entry.id in self._selected}
         done = {result.id for result in self._checks}
         if self._targets and (self._running or self._checks):
             for id, entry in entries.items():
@@ -185,8 +188,8 @@ class _Watch:
         report = session.make_report(
             self._targets, self._options, seconds=seconds, interrupted=self._interrupts > 0, environment=False
         )
-        stream = sys.stderr if self._options.json == "-" else sys.stdout
-        written = session.write_outputs(report, self._options)
+        stream = sys.stderr if self._options.outputs.json == "-" else sys.stdout
+        written = write_outputs(report, self._options.outputs)
         with Terminal(quiet=self._options.quiet, verbose=self._options.verbose, stream=stream) as terminal:
             terminal.finish(report, written=written)
         return report.exit_code

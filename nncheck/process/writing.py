@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from nncheck.errors import OutOfTime, TargetError, explain
 from nncheck.lab.deadline import alarm
 from nncheck.process.prints import UserOutput
-from nncheck.process.session import write_text
 from nncheck.target.loading import parse_target
 from nncheck.target.reading import read, trains_as_script
 from nncheck.target.scaffold import scaffold
@@ -71,6 +70,3 @@ def _captured(
     if text is None:
         raise TargetError(f"the loop is not among the lines of {target}: a library runs it")
     return text, said
-
-
-__all__ = ["write_text", "written_setup"]

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from nncheck.report.exhibits import exhibit_from_dict, exhibit_to_dict, plain_number
 from nncheck.verdict import (
     SCHEMA_VERSION,
+    Against,
     ChecklistItem,
     CheckResult,
     Cost,
@@ -43,9 +44,16 @@ def to_dict(report: Report) -> dict[str, Any]:
         "fail_on": report.fail_on,
         "interrupted": report.interrupted,
         "environment": dict(report.environment),
+        "folder": report.folder,
+        "notices": list(report.notices),
+        "baseline": None if report.baseline is None else _against(report.baseline),
         "cost": _cost(report.cost),
         "targets": [_target(target) for target in report.targets],
     }
+
+
+def _against(baseline: Against) -> dict[str, Any]:
+    return {"file": baseline.file, "resolved": list(baseline.resolved)}
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
@@ -76,6 +84,8 @@ def _target(target: TargetResult) -> dict[str, Any]:
     }
     if target.problem is not None:
         entry["problem"] = target.problem
+    if target.cached:
+        entry["cached"] = target.cached
     return entry
 
 
@@ -101,16 +111,21 @@ def _check(result: CheckResult) -> dict[str, Any]:
         "exhibits": [exhibit_to_dict(exhibit) for exhibit in verdict.exhibits],
         "doc": {name: getattr(result.doc, name) for name in _DOC_FIELDS},
     }
-    if verdict.why_skipped is not None:
-        entry["why_skipped"] = verdict.why_skipped
-    return entry
+    optional = {
+        "why_skipped": verdict.why_skipped,
+        "near": verdict.near or None,
+        "accepted": result.accepted or None,
+        "known": result.known or None,
+        "declared": None if result.declared is None else result.declared.value,
+    }
+    return entry | {name: value for name, value in optional.items() if value is not None}
 
 
 _DOC_FIELDS = ("title", "what", "why", "fix", "limits", "source")
 
 
 def _place(place: Place) -> dict[str, Any]:
-    optional = {"file": place.file, "line": place.line, "source": place.source}
+    optional = {name: getattr(place, name) for name in ("file", "line", "source", "column", "end_line", "end_column")}
     return {"name": place.name, "detail": place.detail} | {k: v for k, v in optional.items() if v is not None}
 
 
@@ -150,6 +165,7 @@ def _read_report(data: Mapping[str, Any]) -> Report:
     fail_on = data.get("fail_on", "fail")
     if fail_on not in ("fail", "warn", "never"):
         raise ValueError(f"fail_on is {fail_on!r}")
+    baseline = data.get("baseline")
     return Report(
         nncheck_version=str(data.get("nncheck_version", "unknown")),
         created=str(data.get("created", "")),
@@ -158,6 +174,11 @@ def _read_report(data: Mapping[str, Any]) -> Report:
         seconds=float(data.get("cost", {}).get("seconds", 0.0)),
         fail_on=cast(Literal["fail", "warn", "never"], fail_on),
         interrupted=bool(data.get("interrupted", data.get("outcome") == "interrupted")),
+        folder=str(data.get("folder", "")),
+        notices=_strings(data.get("notices", ())),
+        baseline=None
+        if baseline is None
+        else Against(file=str(baseline["file"]), resolved=_strings(baseline["resolved"])),
     )
 
 
@@ -193,6 +214,7 @@ def _read_target(data: Mapping[str, Any]) -> TargetResult:
         cost=_read_cost(data.get("cost", {})),
         checklist=tuple(_read_item(entry) for entry in data.get("checklist", ())),
         problem=None if problem is None else str(problem),
+        cached=str(data.get("cached", "")),
     )
 
 
@@ -225,24 +247,31 @@ def _read_check(data: Mapping[str, Any]) -> CheckResult:
         remedies=tuple(_read_remedy(entry) for entry in data.get("remedies", ())),
         exhibits=tuple(exhibit for exhibit in exhibits if exhibit is not None),
         why_skipped=None if why_skipped is None else str(why_skipped),
+        near=str(data.get("near", "")),
     )
+    declared = data.get("declared")
     return CheckResult(
         id=str(data["id"]),
         stage=Stage(data["stage"]),
         verdict=verdict,
         seconds=float(data.get("seconds", 0.0)),
         doc=Doc(**{name: str(doc.get(name, "")) for name in _DOC_FIELDS}),
+        accepted=str(data.get("accepted", "")),
+        known=bool(data.get("known")),
+        declared=None if declared is None else Status(declared),
     )
 
 
 def _read_place(data: Mapping[str, Any]) -> Place:
-    line = data.get("line")
     return Place(
         name=str(data.get("name", "")),
         file=_optional(data, "file"),
-        line=None if line is None else int(line),
+        line=_integer(data, "line"),
         detail=str(data.get("detail", "")),
         source=_optional(data, "source"),
+        column=_integer(data, "column"),
+        end_line=_integer(data, "end_line"),
+        end_column=_integer(data, "end_column"),
     )
 
 
@@ -255,6 +284,11 @@ def _read_remedy(data: Mapping[str, Any]) -> Remedy:
         worked=None if worked is None else bool(worked),
         measured=_optional(data, "measured"),
     )
+
+
+def _integer(data: Mapping[str, Any], key: str) -> int | None:
+    value = data.get(key)
+    return None if value is None else int(value)
 
 
 def _optional(data: Mapping[str, Any], key: str) -> str | None:

@@ -109,8 +109,8 @@ def count(n: int, noun: str, plural: str = "") -> str:
 
 
 def findings(target: TargetResult) -> list[CheckResult]:
-    """The failing and warning checks as a person should read them; one left out of `target.findings` comes last."""
-    bad = {result.id: result for result in target.checks if result.status in (Status.FAIL, Status.WARN)}
+    """The findings as a person should read them; one left out of `target.findings` comes last."""
+    bad = {result.id: result for result in target.checks if result.is_finding}
     ordered = [bad.pop(id) for id in target.findings if id in bad]
     return ordered + list(bad.values())
 

@@ -30,6 +30,12 @@ NoReport = Annotated[bool, typer.Option("--no-report", help="Write no HTML repor
 JsonFile = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="The result as JSON; - is standard output.")
 ]
+JunitFile = Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="The result as JUnit XML.")]
+SarifFile = Annotated[Path | None, typer.Option("--sarif", metavar="FILE", help="The findings as SARIF 2.1.0.")]
+GitlabFile = Annotated[
+    Path | None, typer.Option("--gitlab", metavar="FILE", help="The findings as GitLab's code quality report.")
+]
+MarkdownFile = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="The result as Markdown.")]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every random number.")]
 Device = Annotated[DeviceChoice, typer.Option("--device", help="auto: where the file puts the model.")]
 

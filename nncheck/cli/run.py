@@ -1,0 +1,169 @@
+"""`nncheck run` and `nncheck race`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nncheck.cli.app import DEFAULT_REPORT, app, stop, supervised
+from nncheck.cli.options import (
+    SCRIPT_ARGUMENTS,
+    Capture,
+    Device,
+    DeviceChoice,
+    FailOnChoice,
+    GitlabFile,
+    JsonFile,
+    JunitFile,
+    MarkdownFile,
+    NoReport,
+    ReportFile,
+    SarifFile,
+    ScriptCommand,
+    Seed,
+    absolute,
+    split_names,
+    told,
+)  # fmt: skip
+from nncheck.errors import TargetError, UsageError
+from nncheck.target.names import FLAGS
+
+RACE_REPORT = Path("nncheck-race.html")
+
+
+def _part(part: str, help: str) -> Any:
+    return typer.Option(FLAGS[part], metavar="NAME", help=help, rich_help_panel=None)
+
+
+@app.command(cls=ScriptCommand)
+def run(
+    ctx: typer.Context,
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TARGET...", help="model.py, model.py:NAME, package.module, or train.py -- ITS ARGUMENTS"
+        ),
+    ],
+    select: Annotated[list[str], typer.Option("--select", metavar="ID,...", help="Only these checks or stages.")] = [],  # noqa: B006  # typer reads the default and never changes it
+    ignore: Annotated[list[str], typer.Option("--ignore", metavar="ID,...", help="Not these checks or stages.")] = [],  # noqa: B006
+    report: ReportFile = DEFAULT_REPORT,
+    no_report: NoReport = False,
+    json: JsonFile = None,
+    junit: JunitFile = None,
+    sarif: SarifFile = None,
+    gitlab: GitlabFile = None,
+    markdown: MarkdownFile = None,
+    save_plots: Annotated[
+        Path | None, typer.Option("--save-plots", metavar="DIR", help="Every picture as PNG and PDF.")
+    ] = None,
+    fail_on: Annotated[FailOnChoice, typer.Option("--fail-on", help="What makes the exit code 1.")] = FailOnChoice.FAIL,
+    seed: Seed = 0,
+    device: Device = DeviceChoice.AUTO,
+    budget: Annotated[
+        float, typer.Option("--budget", metavar="SECONDS", help="Time for the whole run; checks left then are skipped.")
+    ] = 600.0,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Findings and the last line only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More of everything.")] = False,
+    full_traceback: Annotated[
+        bool, typer.Option("--full-traceback", help="Every frame of a failure, not only the user's.")
+    ] = False,
+    model: Annotated[str | None, _part("model", "The name of the model in the file.")] = None,
+    train_loader: Annotated[str | None, _part("train_loader", "... of the training loader.")] = None,
+    val_loader: Annotated[str | None, _part("val_loader", "... of the validation loader.")] = None,
+    loss: Annotated[str | None, _part("loss_fn", "... of the loss function.")] = None,
+    optimizer: Annotated[str | None, _part("optimizer", "... of the optimizer.")] = None,
+    scheduler: Annotated[str | None, _part("scheduler", "... of the scheduler.")] = None,
+    training_step: Annotated[str | None, _part("training_step", "... of training_step(model, batch) -> loss.")] = None,
+    train_step: Annotated[str | None, _part("train_step", "... of a function that does the whole step.")] = None,
+    epochs: Annotated[str | None, _part("epochs", "How many epochs the real run has.")] = None,
+    capture: Capture = None,
+) -> None:
+    """Check one or more targets; the exit code is 0 (clean), 1 (findings), 2 (could not run) or 130 (interrupted)."""
+    from nncheck.config import config_for
+    from nncheck.process import session
+    from nncheck.process.outputs import Outputs
+    from nncheck.registry import select as choose
+
+    arguments = ctx.meta.get(SCRIPT_ARGUMENTS)
+    if arguments is not None and len(targets) > 1:
+        stop(f"what follows -- belongs to one script, but {len(targets)} targets are named")
+    if arguments is not None and capture is False:
+        stop("what follows -- are a script's arguments, and --no-capture forbids to run one")
+    if budget <= 0:
+        stop(f"--budget {budget:g}: a time above 0 s is needed")
+    named = {
+        "model": model, "train_loader": train_loader, "val_loader": val_loader, "loss_fn": loss, "optimizer": optimizer,
+        "scheduler": scheduler, "training_step": training_step, "train_step": train_step, "epochs": epochs,
+    }  # fmt: skip
+    try:
+        selected = choose(split_names(select), split_names(ignore))
+        options = session.Options(
+            jobs=tuple(session.Job(target=t, selected=selected, config=config_for(t)) for t in targets),
+            flags={part: name for part, name in named.items() if name is not None},
+            outputs=Outputs(
+                report=None if no_report else report.absolute(),
+                json="-" if json == "-" else absolute(json),
+                junit=absolute(junit),
+                sarif=absolute(sarif),
+                gitlab=absolute(gitlab),
+                markdown=absolute(markdown),
+                save_plots=absolute(save_plots),
+            ),
+            fail_on=fail_on.value,
+            seed=seed,
+            device=device.value,
+            budget=budget,
+            quiet=quiet,
+            verbose=verbose,
+            full_traceback=full_traceback,
+            command=shlex.join(["nncheck", *sys.argv[1:]]) if supervised() else "nncheck run",
+            capture=True if arguments is not None else capture,
+            arguments=tuple(arguments or ()),
+        )
+        if supervised() and hasattr(os, "fork"):
+            from nncheck.process import supervisor
+
+            raise typer.Exit(supervisor.run(options))
+        raise typer.Exit(session.run(options, descriptors=supervised()))
+    except (UsageError, TargetError) as error:
+        stop(str(error))
+
+
+@app.command(cls=ScriptCommand)
+def race(
+    ctx: typer.Context,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="As for `nncheck run`.")],
+    steps: Annotated[int, typer.Option("--steps", metavar="N", help="Updates of each run.")] = 100,
+    report: ReportFile = RACE_REPORT,
+    no_report: NoReport = False,
+    json: JsonFile = None,
+    seed: Seed = 0,
+    device: Device = DeviceChoice.AUTO,
+    budget: Annotated[float, typer.Option("--budget", metavar="SECONDS", help="Time for the whole race.")] = 300.0,
+) -> None:
+    """Race the classic optimizers on your own task. A short race favours those that start fast."""
+    from nncheck.process import racing, session
+    from nncheck.process.outputs import Outputs
+
+    if budget <= 0 or steps < 2:
+        stop(f"--budget {budget:g} --steps {steps}: a time above 0 s and at least two updates are needed")
+    options = session.Options(
+        jobs=(),
+        outputs=Outputs(report=None if no_report else report.absolute(), json="-" if json == "-" else absolute(json)),
+        fail_on="never",
+        seed=seed,
+        device=device.value,
+        budget=budget,
+        command=shlex.join(["nncheck", *sys.argv[1:]]) if supervised() else "nncheck race",
+        capture=True if SCRIPT_ARGUMENTS in ctx.meta else None,
+        arguments=tuple(ctx.meta.get(SCRIPT_ARGUMENTS, ())),
+    )
+    try:
+        raise typer.Exit(racing.run(target, options, steps=steps, descriptors=supervised()))
+    except (UsageError, TargetError) as error:
+        stop(told(error))

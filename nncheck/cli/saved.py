@@ -1,0 +1,56 @@
+"""`nncheck report` and `nncheck diff`: what is made of saved results, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nncheck.cli.app import DEFAULT_REPORT, app, read_result, stop
+from nncheck.cli.options import GitlabFile, JunitFile, MarkdownFile, SarifFile, absolute
+from nncheck.errors import UsageError
+
+
+@app.command()
+def report(
+    result: Annotated[Path, typer.Argument(metavar="RESULT.json", help="What `nncheck run --json` wrote.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.html", help="The page.")] = DEFAULT_REPORT,
+    markdown: MarkdownFile = None,
+    junit: JunitFile = None,
+    sarif: SarifFile = None,
+    gitlab: GitlabFile = None,
+) -> None:
+    """Render a saved result again, without torch."""
+    from nncheck.process.outputs import Outputs, write_outputs
+
+    outputs = Outputs(
+        report=output.absolute(),
+        markdown=absolute(markdown),
+        junit=absolute(junit),
+        sarif=absolute(sarif),
+        gitlab=absolute(gitlab),
+    )
+    try:
+        written = write_outputs(read_result(result), outputs)
+    except UsageError as error:
+        stop(str(error))
+    for name, path in written.items():
+        typer.echo(f"{name}: {path}")
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="BEFORE.json", help="An earlier result.")],
+    after: Annotated[Path, typer.Argument(metavar="AFTER.json", help="A later result.")],
+) -> None:
+    """Say what two results differ in; the exit code is 1 if something is new or worse."""
+    from nncheck.report.diff import compare
+
+    try:
+        change = compare(read_result(before), read_result(after))
+    except UsageError as error:
+        stop(str(error))
+    for line in change.lines:
+        typer.echo(line)
+    raise typer.Exit(1 if change.worse else 0)
