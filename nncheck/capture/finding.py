@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from nncheck.capture.record import Record
+from nncheck.lab.beside import is_gradient
 from nncheck.lab.sandbox import unwrap
 from nncheck.observe.source import is_users
 
@@ -71,6 +72,20 @@ def find_model(record: Record, optimizer: Any) -> tuple[nn.Module | None, str]:
         if len(named) > 1 and sum(_covered(m, held) for m in parts) > _covered(whole, held):
             return Together(named), " + ".join(named)
     return whole, _name_of(record, whole)
+
+
+def find_optimizer(record: Record) -> Any:
+    """The optimizer that the script steps: the first to step, or the one whose own step works out the gradients for that.
+
+    Gradients that hang on the parameters beside `.grad` tell of one that does; a wrapper that only hands on is left out.
+    """
+    beside = any(
+        is_gradient(value, tensor) and begun.get(name) is not value
+        for tensor, begun in record.attributes
+        for name, value in vars(tensor).items()
+    )
+    steppers = [s.names.get("self") for s in record.step if s.frame.f_code.co_name == "step"] if beside else []
+    return next((s for s in reversed(steppers) if isinstance(s, Optimizer)), record.optimizer)
 
 
 def _covered(module: nn.Module, held: set[int]) -> int:

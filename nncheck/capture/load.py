@@ -13,7 +13,14 @@ from torch import nn
 
 from nncheck.capture.calls import Calls
 from nncheck.capture.endings import Containment
-from nncheck.capture.finding import find_epochs, find_model, find_schedulers, find_state, find_validation
+from nncheck.capture.finding import (
+    find_epochs,
+    find_model,
+    find_optimizer,
+    find_schedulers,
+    find_state,
+    find_validation,
+)
 from nncheck.capture.frameworks import accelerate_state, plain_loader
 from nncheck.capture.frameworks.tidy import left_behind
 from nncheck.capture.hooks import patched
@@ -76,7 +83,8 @@ def _written(script: Script) -> str:
 def _found(script: Script) -> Iterator[Found]:
     """A recipe for every optimizer that steps in the first iteration."""
     record = script.record
-    optimizer: Any = record.optimizer
+    optimizer: Any = find_optimizer(record)
+    record.optimizer = optimizer
     model, name = find_model(record, optimizer)
     if model is None:
         raise TargetError(
@@ -261,8 +269,6 @@ def _recipe(
         notes.append(f"it wrote before its first step: {written}")
     first = optimizer is record.optimizer
     alone = "" if first else f"the script's loop is judged with {type(record.optimizer).__name__}, which steps first"
-    if library is not None:
-        alone = f"the loop is that of {library.name}, not the script's"
     per_batch = seen is not None and any(schedule is scheduler for schedule in seen.schedules)
     interval = None if scheduler is None or seen is None else ("step" if per_batch else "epoch")
     if library is not None and interval is not None:

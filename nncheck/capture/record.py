@@ -82,8 +82,8 @@ class Loss:
 class Record:
     """Events, numbered in the order in which they came.
 
-    roots: modules that the script called itself; tensors: theirs, with value and version before the first call; modes: as they
-    were trained.
+    roots: modules that the script called itself; tensors: theirs, with value and version before the first call; attributes: what
+    was hung on these tensors then; modes: as they were trained.
     requests: the last of each loader, in order, by the loader's id; asked: the numbers of all of them.
     called: where the model was called first since the last backward pass; calls: the numbers of all such calls.
     losses: what backward was called on; backward: where it was called last.
@@ -94,6 +94,7 @@ class Record:
 
     roots: list[nn.Module] = field(default_factory=list)
     tensors: list[tuple[Tensor, Tensor, int]] = field(default_factory=list)
+    attributes: list[tuple[Tensor, dict[str, Any]]] = field(default_factory=list)
     modes: dict[nn.Module, bool] = field(default_factory=dict)
     requests: dict[int, Request] = field(default_factory=dict)
     asked: dict[int, list[int]] = field(default_factory=dict)
@@ -129,5 +130,8 @@ class Record:
         """The models as they were before the script first called them: a step in several parts may have moved them since."""
         for tensor, value, _ in self.tensors:
             tensor.data.copy_(value)
+        for tensor, attributes in self.attributes:
+            vars(tensor).clear()
+            vars(tensor).update(attributes)
         for module, training in self.modes.items():
             module.training = training

@@ -106,10 +106,10 @@ class Script:
         self.early.reached()
         if taken_over(self):
             return
-        self.library = library_at_work(self)
-        self.onward = go_on(self) if self.library is None and self.record.first is None else None
+        self.onward = go_on(self) if self.record.first is None else None
         if self.mode == "onward":
             return
+        self.library = library_at_work(self)
         self.mode = "off"
         self._inside = None
         self.no_more_losses()
@@ -215,6 +215,7 @@ class Script:
         for tensor in (*module.parameters(), *module.buffers()):
             if id(tensor) not in held and not nn.parameter.is_lazy(tensor):
                 record.tensors.append((tensor, tensor.detach().clone(), tensor._version))
+                record.attributes.append((tensor, dict(vars(tensor))))
 
     def leaving(self, module: nn.Module, output: Any = None) -> None:
         """A module returned, or raised."""

@@ -17,6 +17,7 @@ from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
 from nncheck.lab.feed import Feed, loader_failure
 from nncheck.lab.micro import data_loss, sample_losses
+from nncheck.lab.modes import set_mode
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import RandomState, seed_everything
 from nncheck.losses.goal import accuracy, is_whole
@@ -101,7 +102,7 @@ def level_if_possible(sandbox: Sandbox, given: Sequence[Any]) -> Level | None:
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """The model in eval mode for a moment; every module's own mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    set_mode(model, False)
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nncheck.lab.modes import switches_mode
 from nncheck.observe.source import is_users
 
 CLIPS = ("clip_grad_norm_", "clip_grad_value_")
@@ -168,7 +169,7 @@ def withheld(
     patches.put(scaler, "step", lambda self, optimizer, *arguments, **_: optimizer.step(*arguments))
     for name in ("unscale_", "update"):
         patches.put(scaler, name, _nothing)
-    if not model.training:  # a mode under test is not the step's to change
+    if not model.training and switches_mode(model):  # a mode under test is not the step's to change
         patches.put(model, "train", lambda mode=True: model)
     try:
         yield seen

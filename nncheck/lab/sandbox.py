@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 import torch
@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from nncheck.errors import CannotMeasure, OutOfTime
 from nncheck.lab import batch as batches
+from nncheck.lab.beside import Beside, steps_from_grad
 from nncheck.lab.feed import Feed
+from nncheck.lab.interception import held_parameters
 from nncheck.lab.meter import Meter
+from nncheck.lab.modes import set_mode
 from nncheck.lab.objective import Objective, Outcome
 from nncheck.lab.snapshot import Snapshot, loader_roots, seed_everything
 from nncheck.observe.watch import Handler, ModuleHandler
@@ -44,6 +47,7 @@ class Sandbox:
         ]  # fmt: skip
         self._others = [r for r in getattr(setup.training_step, "roots", ()) if isinstance(r, nn.Module)]
         self._pristine = Snapshot(self._roots)
+        self._beside = Beside(held_parameters(self.model, setup.optimizer))
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -79,9 +83,9 @@ class Sandbox:
                     start.restore()
                 if mode == "eval":
                     for model in (self.model, *self._others):  # a generator's batch norm mixes what its critic is given
-                        model.eval()
+                        set_mode(model, False)
                 elif not self.model.training:
-                    self.model.train()
+                    set_mode(self.model, True)
                 for parameter in self.model.parameters():
                     parameter.grad = None
                 for group in self.optimizer.param_groups:
@@ -104,6 +108,7 @@ class Sandbox:
         """One metered forward pass to the loss. Raises TargetError with the user's frames if the user's code fails."""
         self.check_time()
         self.meter.count(forward=self._share(batch))
+        self._beside.clear()
         return self.objective(batch, index=index, calls=calls, modules=modules)
 
     def predict(self, batch: Any, *, calls: tuple[Handler, ...] = (), modules: tuple[ModuleHandler, ...] = ()) -> Any:
@@ -118,7 +123,22 @@ class Sandbox:
         if not loss.requires_grad:
             raise CannotMeasure("the loss has no gradient")
         self.meter.count(backward=self._share(batch))
-        loss.backward()
+        with self._beside.noting():
+            loss.backward()
+
+    def fed_beside(self, *, ask: bool = True) -> str:
+        """The attribute of the parameters that the optimizer steps from instead of `.grad`, by all that is known; else "".
+
+        ask: run a backward pass if there was none yet: only outside a trial.
+        """
+        if steps_from_grad(self.optimizer):
+            return ""
+        if ask and not self._beside.noted:
+            with self.trial(), suppress(RuntimeError):  # of the backward pass: `forward-pass` and others tell of it
+                loss = self.forward(self.feed.first).loss
+                if loss.requires_grad:
+                    self.backward(loss, self.feed.first)
+        return self._beside.gradients
 
     def grad(
         self, outputs: Tensor, inputs: list[Tensor], batch: Any, *, retain_graph: bool = False

@@ -87,6 +87,9 @@ class Snapshot:
         self._tensors.append(
             _Saved(tensor=tensor, data=tensor.data, requires_grad=tensor.requires_grad, leaf=tensor.is_leaf, grad=grad)
         )
+        self._undo.append(_attributes_back(tensor))  # gradients of single samples, counters of passes
+        for item in list(vars(tensor).values()):
+            self._visit(item)
         for present in (tensor, grad) if grad is not None else (tensor,):
             if (
                 present.layout is not torch.strided
@@ -129,19 +132,15 @@ class Snapshot:
 
     def _object(self, value: Any) -> None:
         kind, attributes = type(value), value.__dict__
-        saved = dict(attributes)
+        put_back = _attributes_back(value)
 
         def undo() -> None:
             if type(value) is not kind:
                 value.__class__ = kind
-            for name in [n for n in attributes if n not in saved]:
-                del attributes[name]
-            for name, item in saved.items():
-                if name not in attributes or attributes[name] is not item:
-                    attributes[name] = item
+            put_back()
 
         self._undo.append(undo)
-        for name, item in saved.items():
+        for name, item in list(attributes.items()):
             if name not in ("trainer", "_trainer", "_fabric"):  # a framework's whole world hangs there
                 self._visit(item)
 
@@ -196,6 +195,20 @@ class _Saved:
                 tensor.requires_grad_(self.requires_grad)
             if tensor.grad is not self.grad:
                 tensor.grad = self.grad
+
+
+def _attributes_back(value: Any) -> Callable[[], None]:
+    attributes = value.__dict__
+    saved = dict(attributes)
+
+    def undo() -> None:
+        for name in [n for n in attributes if n not in saved]:
+            del attributes[name]
+        for name, item in saved.items():
+            if name not in attributes or attributes[name] is not item:
+                attributes[name] = item
+
+    return undo
 
 
 def is_wrapper(tensor: Tensor) -> bool:

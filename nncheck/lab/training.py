@@ -76,6 +76,7 @@ def train(
                 if begun:
                     first.append(outcome)
                 _backward(sandbox, outcome.loss, batch, index)
+            stepped_by_grad(sandbox, ask=False)
             if begun:
                 ready(index)
             if clip is not None:
@@ -104,6 +105,16 @@ def train(
         yield Update(index=index, loss=loss, outcome=first[0])
         if not math.isfinite(loss):
             return
+
+
+def stepped_by_grad(sandbox: Sandbox, *, ask: bool = True) -> None:
+    """Raise CannotMeasure if the optimizer works out gradients of its own, as for privacy: its updates are not the loss's alone."""
+    beside = sandbox.fed_beside(ask=ask)
+    if beside:
+        raise CannotMeasure(
+            f"{type(sandbox.optimizer).__name__} steps from `{beside}`, which a backward pass leaves on every parameter "
+            "beside `.grad`: what it makes of that is its own"
+        )
 
 
 def _backward(sandbox: Sandbox, loss: Tensor, batch: Any, index: int) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nncheck.errors import CannotMeasure
 from nncheck.lab import batch as batches
+from nncheck.lab.modes import switches_mode
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import seed_everything
 from nncheck.observe.plain_state import Kept, differing, kept_state
@@ -133,6 +134,9 @@ def evaluation(sandbox: Sandbox) -> Evaluation:
 @contextmanager
 def held_in_eval(model: nn.Module) -> Iterator[None]:
     """A step that begins with `model.train()` would undo the mode under test. The trial takes the attribute away again."""
+    if not switches_mode(model):
+        yield
+        return
     vars(model)["train"] = lambda mode=True: model
     try:
         yield
@@ -168,6 +172,8 @@ def kept_output(output: Any) -> dict[str, Tensor]:
 def _modes(sandbox: Sandbox) -> tuple[bool, bool]:
     """What the user's own `eval()` and `train()` do to the flags."""
     model = sandbox.model
+    if not switches_mode(model):
+        return False, False
     with sandbox.trial():
         before = {id(m) for m in model.modules() if m is not model and m.training}
         model.eval()

@@ -79,7 +79,7 @@ class Gradients:
     losses: before each step. bad_parameters: those that hold NaN or Inf after a step although they did not before.
     step_error: what the user's `optimizer.step()` raised. backward_error: what a later backward raised.
     control: how many parameters a control step had to move.
-    stepped: whether the user's optimizer was asked at all (one that wants a closure is not).
+    stepped: whether the user's optimizer was asked at all (not one that wants a closure, or steps from other gradients).
     """
 
     parameters: tuple[ParameterGradients, ...]
@@ -100,6 +100,7 @@ def gradients(sandbox: Sandbox) -> Gradients:
     """A forward, a backward and the user's step on each of the first batches; more while something is without gradient."""
     batches = sandbox.feed.take(STEPS)
     rates = _rates(sandbox.optimizer)
+    fed_by_grad = not sandbox.fed_beside()
     with sandbox.trial() as model:
         rows = [
             _Row(name=name, tensor=p, layer=name.rpartition(".")[0])
@@ -112,7 +113,7 @@ def gradients(sandbox: Sandbox) -> Gradients:
         losses: list[float] = []
         step_error, backward_error, control = "", "", 0
         bad: tuple[str, ...] = ()
-        stepped = not _wants_closure(sandbox.optimizer)
+        stepped = fed_by_grad and not _wants_closure(sandbox.optimizer)
         for step in range(SIBLING_STEPS):
             if step >= STEPS and not any(row.waiting for row in rows):
                 break

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nncheck.lab.indices import length_of
+from nncheck.lab.modes import set_mode
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.training import trainable
 from nncheck.losses.call import KINDS
@@ -164,7 +165,7 @@ def _drifting(sandbox: Sandbox, norms: dict[str, _BatchNorm]) -> tuple[Place, ..
     found = []
     with sandbox.trial():
         # As a loop calls it at each epoch's start: a `train()` of the user's own may keep the frozen part in eval mode.
-        sandbox.model.train()
+        set_mode(sandbox.model, True)
         moving = {name for name, module in norms.items() if module.training}
     for name, module in norms.items():
         parameters = list(module.parameters())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nncheck.errors import CannotMeasure, OutOfTime, TargetError
+from nncheck.lab.modes import set_mode
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import Snapshot, seed_everything
 from nncheck.lab.training import train, users_optimizer
@@ -228,7 +229,7 @@ def _go_on(sandbox: Sandbox, batch: Any, optimizer: torch.optim.Optimizer) -> _R
     """Eval outputs, then one more update."""
     model = sandbox.model
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    set_mode(model, False)
     seed_everything(sandbox.seed)
     with held_in_eval(model), torch.no_grad():
         outputs = kept_output(_predict(sandbox, batch))

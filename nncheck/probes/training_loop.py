@@ -19,6 +19,7 @@ from nncheck.lab.micro import micro_batches
 from nncheck.lab.objective import call_step
 from nncheck.lab.sandbox import Sandbox
 from nncheck.lab.snapshot import seed_everything
+from nncheck.lab.training import stepped_by_grad
 from nncheck.losses.call import loss_call
 from nncheck.observe.source import place_at, user_frames, words_of
 from nncheck.observe.step_events import Event, Recorder
@@ -83,6 +84,7 @@ def training_loop(sandbox: Sandbox) -> TrainingLoop:
     step = setup.train_step
     if step is None:
         return TrainingLoop(given=False)
+    stepped_by_grad(sandbox)
     small = micro_batches(sandbox, CALLS)
     if not small:
         return TrainingLoop(given=True)

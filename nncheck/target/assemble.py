@@ -12,6 +12,7 @@ from torch import nn
 
 from nncheck.errors import OutOfTime, TargetError
 from nncheck.lab.indices import length_of
+from nncheck.lab.modes import set_mode
 from nncheck.lab.objective import Objective
 from nncheck.lab.snapshot import seed_everything
 from nncheck.observe.loads import noting_loads
@@ -230,7 +231,7 @@ def materialize(made: Mapping[str, Any], said: list[str]) -> None:
         notes=(),
     )
     batch = _users(lambda: next(iter(made["train_loader"])), "the training loader")
-    model.eval()
+    set_mode(model, False)
     try:
         with torch.no_grad():
             Objective(setup, model)(batch)
