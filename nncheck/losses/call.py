@@ -80,6 +80,8 @@ def place_of(call: LossCall, origins: Mapping[str, Place]) -> Place:
 
 
 _PAIRS = {"input", "target"}
+# The same either way round: the prediction is the one with a gradient.
+_SYMMETRIC = frozenset({"mse", "l1", "smooth-l1", "huber"})
 
 
 def loss_call(call: Call) -> LossCall | None:
@@ -93,6 +95,8 @@ def loss_call(call: Call) -> LossCall | None:
     if not set(options) >= _PAIRS:
         return None
     input, target = options.pop("input"), options.pop("target")
+    if kind in _SYMMETRIC and target.requires_grad and not input.requires_grad:
+        input, target = target, input  # `mse_loss(x, model(x))`
     # size_average and reduce are the old spelling of reduction.
     if options.get("size_average") is not None or options.get("reduce") is not None:
         average, reduce = options.get("size_average"), options.get("reduce")

@@ -139,3 +139,26 @@ def test_a_method_train_that_is_no_switch_of_modes_is_left_alone(tmp_path: Path)
     assert result.reproduced
     assert result.findings == undecided(result) == []
     assert result.status("eval-mode") != "fail"
+
+
+REBUILT = (
+    DATA
+    + """
+model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 10))
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+x = torch.randn(320, 2) @ torch.randn(2, 10)
+for epoch in range(10):
+    for (inputs,) in DataLoader(TensorDataset(x), batch_size=16, shuffle=True):
+        loss = F.mse_loss(inputs, model(inputs))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+)
+
+
+def test_a_squared_error_is_the_same_either_way_round(tmp_path: Path) -> None:
+    result = ask(REBUILT, tmp_path)
+    assert result.reproduced
+    assert result.findings == undecided(result) == []
+    assert result.status("loss-at-init") == result.status("overfit-batch") == "pass"

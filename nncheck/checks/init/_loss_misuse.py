@@ -33,7 +33,7 @@ def misuse(level: StartingLoss, item: LossInput | None) -> Verdict | None:
     measured = f"{level.kind} starts at {level.loss:.4g} per prediction"
     low, high = level.target_range
     if (
-        level.kind in ("cross-entropy", "nll", "mse", "bce-with-logits")
+        level.kind in ("cross-entropy", "nll", "bce-with-logits")  # a squared error is the same either way round
         and level.target_connected
         and not level.connected
     ):
