@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import pickle
 import random
@@ -9,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,7 +35,8 @@ from nncheck.target.loading import parse_target
 class Job:
     """What the other process is to do: go on with the script, or tell what it had at its first step.
 
-    seed: of every generator when the script begins; vary: one that begins with another. scratch: the folder it writes into.
+    seed: of every generator when the script begins; vary: for each run, the one that begins with another, or "".
+    scratch: the folder it writes into.
     """
 
     task: Literal["onward", "beginning"]
@@ -41,7 +45,7 @@ class Job:
     seed: int
     cpu: bool
     scratch: str
-    vary: str = ""
+    vary: tuple[str, ...] = ("",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +57,31 @@ class Beginning:
     states: dict[str, bytes]
 
 
-def begin(
-    early: Early, task: Literal["onward", "beginning"], *, scratch: str, vary: str = ""
-) -> subprocess.Popen[bytes]:
-    """Start it as this one was started. The answer, pickled, is what it writes to its standard output."""
+def start(early: Early) -> subprocess.Popen[bytes]:
+    """A process started as this one was. It is given a `Job`, pickled, by its standard input; the answer comes by its output.
+
+    One that can be forked may be given several jobs about the beginning: it has imported torch for all of them.
+    """
+    # -P: a file of the user's called like a module of Python's is not to be imported by us.
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "nncheck.capture.again"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=early.folder,
+        env=early.environment,
+    )
+
+
+def give(
+    process: subprocess.Popen[bytes],
+    early: Early,
+    task: Literal["onward", "beginning"],
+    *,
+    scratch: str,
+    vary: tuple[str, ...] = ("",),
+) -> None:
+    """Give it a job. Where a process cannot be forked it does the first run of it only, and ends."""
     job = Job(
         task=task,
         path=early.path,
@@ -66,19 +91,9 @@ def begin(
         scratch=scratch,
         vary=vary,
     )
-    # -P: a file of the user's called like a module of Python's is not to be imported by us.
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "nncheck.capture.again"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=early.folder,
-        env=early.environment,
-    )
     assert process.stdin is not None
-    with process.stdin as pipe:
-        pipe.write(pickle.dumps(job))
-    return process
+    process.stdin.write(pickle.dumps(job))
+    process.stdin.flush()
 
 
 def beginning_of(script: Script) -> Beginning:
@@ -97,23 +112,24 @@ def _sum(tensor: Any) -> float:
     return float(torch.nan_to_num(tensor.detach().double()).sum())
 
 
-def _run(job: Job, answer: int) -> None:
+def _run(job: Job, vary: str, answer: int) -> None:
     def instead(script: Script) -> None:
         if job.task == "onward":
             onward.become(script, answer)
             return
-        _tell(answer, beginning_of(script))
+        _tell(answer, [beginning_of(script)])
+        os._exit(0)
 
     onward.instead = instead
     Overlay.always = True
     tempfile.tempdir = job.scratch
     seed_everything(job.seed)
     other = (job.seed + 1) % 2**32
-    if job.vary == "torch":
+    if vary == "torch":
         torch.manual_seed(other)
-    elif job.vary == "NumPy":
+    elif vary == "NumPy":
         np.random.seed(other)
-    elif job.vary == "Python":
+    elif vary == "Python":
         random.seed(other)
     target = parse_target(job.path)
     script = Script(target.path, job.arguments, lambda _: None)
@@ -122,27 +138,57 @@ def _run(job: Job, answer: int) -> None:
         script.run(lambda: execute(target, job.arguments))
 
 
+def _copies(job: Job) -> list[Beginning]:
+    """Every run of a job in a copy of this process, side by side; none of those that did not get to a first step."""
+    importlib.import_module("torch._dynamo")  # the first optimizer that is made imports it: once is enough
+
+    copies = []
+    for vary in job.vary:
+        reader, writer = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python warns of threads, of which the copy uses none
+            pid = os.fork()
+        if not pid:
+            try:
+                die_with_the_parent()
+                _run(job, vary, writer)
+            finally:
+                os._exit(1)
+        os.close(writer)
+        copies.append((pid, reader))
+    found = []
+    for pid, reader in copies:
+        with os.fdopen(reader, "rb") as pipe, contextlib.suppress(EOFError):
+            found += pickle.load(pipe)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return found
+
+
 def _tell(answer: int, value: Any) -> None:
     told = pickle.dumps(value)
     while told:
         told = told[os.write(answer, told) :]
-    os._exit(0)
 
 
 def main() -> None:
-    """Do the job that comes by standard input; answer by standard output, which the script itself never gets."""
+    """Do the jobs that come by standard input; answer by standard output, which the script itself never gets."""
     die_with_the_parent()
     if hasattr(signal, "SIGINT"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    job = pickle.loads(sys.stdin.buffer.read())
-    answer = os.dup(1)
+    jobs, answer = os.fdopen(os.dup(0), "rb"), os.dup(1)
     silent = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(silent, descriptor)
     try:
-        _run(job, answer)
+        while True:
+            job = pickle.load(jobs)
+            if job.task == "onward" or not hasattr(os, "fork"):
+                _run(job, job.vary[0], answer)
+                return
+            _tell(answer, _copies(job))
     finally:
-        os._exit(1)  # whatever the script left running, or however it failed: there is no answer
+        os._exit(1)  # no more jobs; or whatever the script left running, or however it failed, there is no answer
 
 
 if __name__ == "__main__":

@@ -148,9 +148,10 @@ def can_fork() -> bool:
 
 
 def _anew(script: Script, scratch: str) -> Onward:
-    from nncheck.capture.again import begin
+    from nncheck.capture.again import give, start
 
-    process = begin(script.early, "onward", scratch=scratch)
+    process = start(script.early)
+    give(process, script.early, "onward", scratch=scratch)
     assert process.stdout is not None
 
     def end() -> int:
