@@ -89,7 +89,8 @@ def item_repeats(sandbox: Sandbox) -> ItemRepeats:
     first, watch = rounds.run(sandbox.seed, lambda: _batches(loader))
     quick = time.monotonic() - started < 2 * ROUND_SECONDS
     again = rounds.run(sandbox.seed, lambda: _batches(loader))[0] if quick else first
-    repeat = _marks(first) == _marks(again) if quick and first and again else None
+    both = min(len(first), len(again))  # a round may have run out of time
+    repeat = _marks(first[:both]) == _marks(again[:both]) if quick and both else None
     return ItemRepeats(
         **found,
         batches_repeat=repeat,

@@ -189,17 +189,23 @@ def _base(loader: Any) -> Any:
 
 
 def _items_again(sandbox: Sandbox, loader: Any) -> tuple[int, int, bool]:
-    """(validation items fetched under two seeds, those whose inputs differ, whether all labels were kept)."""
+    """(validation items fetched under two seeds, those whose inputs differ, whether all labels were kept).
+
+    An item of which one part stays while another of its kind is drawn anew is a pair of samples, not an augmented one.
+    """
     data = getattr(loader, "dataset", None)
     if data is None or isinstance(data, IterableDataset) or not hasattr(data, "__getitem__"):
         return 0, 0, False
 
-    def fetch(indices: Sequence[int], seed: int) -> Iterator[tuple[str, str, Any]]:
+    def fetch(indices: Sequence[int], seed: int) -> Iterator[tuple[dict[str, tuple[str, str]], str, Any]]:
         seed_everything(seed)
         for index in indices:
             sandbox.check_time()
             inputs, target = batches.split(data[index])
-            yield fingerprint.of(inputs), fingerprint.of(target), target
+            parts = {
+                name: (f"{t.dtype}{tuple(t.shape)}", fingerprint.of(t)) for name, t in batches.named_tensors(inputs)
+            }
+            yield parts or {"": ("", fingerprint.of(inputs))}, fingerprint.of(target), target
 
     with reading(sandbox, loader):
         try:
@@ -211,9 +217,14 @@ def _items_again(sandbox: Sandbox, loader: Any) -> tuple[int, int, bool]:
             raise
         except Exception:  # noqa: BLE001  # the user's data set may raise anything; the pass over the data reports it
             return 0, 0, False
-    changed = sum(a[0] != b[0] for a, b in zip(one, other, strict=True))
+    changed = sum(_changed(a[0], b[0]) for a, b in zip(one, other, strict=True))
     kept = all(a[1] == b[1] and _is_label(a[2]) for a, b in zip(one, other, strict=True))
     return len(one), changed, kept
+
+
+def _changed(one: dict[str, tuple[str, str]], other: dict[str, tuple[str, str]]) -> bool:
+    stay = {kind for name, (kind, mark) in one.items() if other.get(name) == (kind, mark)}
+    return one != other and not stay & {kind for name, (kind, mark) in one.items() if other.get(name) != (kind, mark)}
 
 
 def _is_label(target: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -16,11 +17,13 @@ from nncheck.evidence import Evidence
 from nncheck.lab import fingerprint
 from nncheck.lab.indices import drawn_indices, stores_items
 from nncheck.lab.sandbox import Sandbox
+from nncheck.probes import item_repeats
 from nncheck.probes.batch_order import BatchOrder
 from nncheck.probes.duplicates import Duplicates
 from nncheck.probes.item_repeats import ItemRepeats
 from nncheck.probes.name_orders import in_set_order
 from nncheck.probes.split_overlap import SplitOverlap
+from nncheck.probes.split_shift import SplitShift
 from nncheck.registry import load
 from nncheck.target.assemble import assemble
 
@@ -96,6 +99,53 @@ def test_items_fetched_again() -> None:
     frozen = repeats(_seeded).frozen
     assert frozen is not None
     assert frozen[0] > 1 + 10 * frozen[1]
+
+
+def test_a_round_that_runs_out_of_time_is_compared_as_far_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        calls = 0
+
+        def monotonic(self) -> float:
+            """The last round of all is slow."""
+            self.calls += 1
+            return float(self.calls) if self.calls > limit else 0.0
+
+    def repeats() -> tuple[bool | None, int]:
+        clock = Clock()
+        monkeypatch.setattr(item_repeats, "time", clock)
+        evidence = _evidence(DataLoader(Items(lambda x, i: x[i]), batch_size=8, shuffle=True))
+        return evidence.get(ItemRepeats).batches_repeat, clock.calls
+
+    limit = 10**9
+    all_in_time, calls = repeats()
+    limit = calls - 2
+    assert (all_in_time, repeats()[0]) == (True, True)
+
+
+def test_a_validation_pair_of_which_one_stays_is_not_augmented() -> None:
+    class Pairs(Dataset[tuple[Tensor, Tensor, int]]):
+        def __init__(self, *, fixed: bool) -> None:
+            self.x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+            self.fixed = fixed
+
+        def __len__(self) -> int:
+            return 64
+
+        def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+            first = self.x[index] if self.fixed else self.x[index] + torch.randn(4)
+            return first, self.x[int(torch.randint(64, ()))], index % 2
+
+    def changed(*, fixed: bool) -> int:
+        loader = DataLoader(Pairs(fixed=fixed), batch_size=8)
+        recipe = nncheck.Recipe(
+            model=nn.Linear(4, 2), train_loader=loader, val_loader=DataLoader(Pairs(fixed=fixed), batch_size=8),
+            optimizer=None, training_step=lambda model, batch: F.cross_entropy(model(batch[0] + batch[1]), batch[2]),
+        )  # fmt: skip
+        load()
+        sandbox = Sandbox(assemble(recipe, seed=0), seed=0, device=torch.device("cpu"))
+        return Evidence(sandbox).get(SplitShift).changed
+
+    assert (changed(fixed=True), changed(fixed=False)) == (0, 16)
 
 
 def test_one_epoch_only() -> None:
