@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,9 +21,12 @@ def report(
     junit: JunitFile = None,
     sarif: SarifFile = None,
     gitlab: GitlabFile = None,
+    github: Annotated[
+        bool, typer.Option("--github", help="Print GitHub's annotations, and append to $GITHUB_STEP_SUMMARY.")
+    ] = False,
 ) -> None:
     """Render a saved result again, without torch."""
-    from nncheck.process.outputs import Outputs, write_outputs
+    from nncheck.process.outputs import Outputs, publish, write_outputs
 
     outputs = Outputs(
         report=output.absolute(),
@@ -32,11 +36,14 @@ def report(
         gitlab=absolute(gitlab),
     )
     try:
-        written = write_outputs(read_result(result), outputs)
+        saved = read_result(result)
+        written = write_outputs(saved, outputs)
     except UsageError as error:
         stop(str(error))
     for name, path in written.items():
         typer.echo(f"{name}: {path}")
+    if github:
+        publish(saved, sys.stdout)
 
 
 @app.command()

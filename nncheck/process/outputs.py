@@ -12,6 +12,7 @@ from typing import Literal, TextIO
 
 from nncheck.errors import UsageError
 from nncheck.observe.source import shown
+from nncheck.report.terminal import Terminal
 from nncheck.verdict import Report
 
 
@@ -56,6 +57,35 @@ def write_outputs(report: Report, outputs: Outputs, stream: TextIO | None = None
             raise UsageError(f"{outputs.save_plots}: {error.strerror or error}") from error
         written["plots"] = shown(str(outputs.save_plots))
     return written
+
+
+def conclude(report: Report, outputs: Outputs, terminal: Terminal, *, out: TextIO, stream: TextIO) -> None:
+    """Write the files, end the terminal's lines, and tell the surroundings. out: where `--json -` goes; stream: the terminal's.
+
+    Raises UsageError if a file cannot be written.
+    """
+    written = write_outputs(report, outputs, out)
+    terminal.finish(report, written=written)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        publish(report, stream)
+    stream.flush()
+
+
+def publish(report: Report, stream: TextIO) -> None:
+    """Annotations on the stream, which is to be one that GitHub's runner reads, and the result on the job's summary.
+
+    What cannot be shown there is no reason to fail: the exit code says what was found.
+    """
+    from nncheck.report.github import MAX_SUMMARY_BYTES, annotations, job_summary
+
+    for line in annotations(report):
+        stream.write(line + "\n")
+    stream.flush()
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        with contextlib.suppress(OSError), open(summary, "ab") as file:
+            text = job_summary(report, room=MAX_SUMMARY_BYTES - file.tell() - 1)
+            file.write(text.encode("utf-8", "replace") + b"\n")
 
 
 def _json(report: Report) -> str:

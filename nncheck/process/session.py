@@ -17,9 +17,9 @@ from nncheck.config import Config
 from nncheck.errors import OutOfTime, TargetError, UsageError, explain
 from nncheck.lab.deadline import alarm, silenced
 from nncheck.observe.source import user_frames
-from nncheck.process.outputs import Outputs, write_outputs
+from nncheck.process.outputs import Outputs, conclude
 from nncheck.process.prints import UserOutput
-from nncheck.report.terminal import Terminal
+from nncheck.report.terminal import Terminal, printable
 from nncheck.verdict import CheckResult, Cost, Report, TargetResult
 
 if TYPE_CHECKING:
@@ -75,9 +75,7 @@ def run(options: Options, *, descriptors: bool, tell: Tell = lambda *_: None) ->
             tell("finishing")
             if _draws(options):
                 _preload().join()  # matplotlib is not made to be used by one thread while another still imports it
-            written = write_outputs(report, options.outputs, output.out)
-            terminal.finish(report, written=written)
-            stream.flush()
+            conclude(report, options.outputs, terminal, out=output.out, stream=stream)
         return report.exit_code
 
 
@@ -145,7 +143,7 @@ def _check_one(
             while isinstance(error, TargetError) and error.__context__ is not None and error not in seen:
                 seen.append(error)
                 error = error.__context__
-            traceback.print_exception(error, file=output.err)
+            output.err.write(printable("".join(traceback.format_exception(error))))
 
     interrupted = False
 

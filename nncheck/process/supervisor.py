@@ -18,11 +18,11 @@ from typing import Any
 
 from nncheck.errors import UsageError
 from nncheck.process import session
-from nncheck.process.outputs import write_outputs
+from nncheck.process.outputs import conclude
 from nncheck.process.parent import die_with_the_parent
 from nncheck.process.session import Options
 from nncheck.registry import catalogue, order_findings
-from nncheck.report.terminal import Terminal
+from nncheck.report.terminal import Terminal, printable
 from nncheck.verdict import CheckResult, TargetResult, errored, skipped
 
 # After the budget the worker may still finish a step that looks at the clock, put things back and draw the report.
@@ -79,7 +79,7 @@ def _work(options: Options, sender: Connection) -> None:
         import traceback
 
         print("nncheck failed in its own code; please report this:", file=sys.stderr)
-        traceback.print_exc()
+        print(printable(traceback.format_exc()), file=sys.stderr)
     tell("done", code)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -189,9 +189,8 @@ class _Watch:
             self._targets, self._options, seconds=seconds, interrupted=self._interrupts > 0, environment=False
         )
         stream = sys.stderr if self._options.outputs.json == "-" else sys.stdout
-        written = write_outputs(report, self._options.outputs)
         with Terminal(quiet=self._options.quiet, verbose=self._options.verbose, stream=stream) as terminal:
-            terminal.finish(report, written=written)
+            conclude(report, self._options.outputs, terminal, out=sys.stdout, stream=stream)
         return report.exit_code
 
 
