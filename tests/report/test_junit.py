@@ -40,7 +40,7 @@ def _allowed(element: ElementTree.Element) -> None:
     attributes = ATTRIBUTES[element.tag]
     assert set(element.keys()) <= {name.rstrip("!") for name in attributes}
     assert {name.rstrip("!") for name in attributes if name.endswith("!")} <= set(element.keys())
-    if "time" in element.keys():
+    if element.get("time") is not None:
         assert TIME.fullmatch(element.get("time", "")), element.attrib
     for child in element:
         assert child.tag in CHILDREN.get(element.tag, set()), (element.tag, child.tag)
