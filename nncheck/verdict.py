@@ -144,8 +144,9 @@ class Doc:
 class CheckResult:
     """A verdict, who said it and what it took. `seconds` includes the measurements it was first to ask for.
 
-    accepted: the reason for which the configuration accepts this finding; empty if it does not. known: the finding is in the
-    baseline. declared: what the check itself said, where the configuration sets another level.
+    accepted: the reason for which the configuration accepts this finding; empty if it does not. accepted_places: where it is
+    accepted while it is not elsewhere, each with its reason as `detail`. known: the finding is in the baseline. declared: what
+    the check itself said, where the configuration sets another level.
     """
 
     id: str
@@ -154,6 +155,7 @@ class CheckResult:
     seconds: float
     doc: Doc
     accepted: str = ""
+    accepted_places: tuple[Place, ...] = ()
     known: bool = False
     declared: Status | None = None
 
@@ -219,6 +221,8 @@ class TargetResult:
     """Why the target could not be used at all; then there are no checks."""
     cached: str = ""
     """When it was run (ISO 8601), if nothing has changed since and it was not run again."""
+    file: str = ""
+    """Its own file from the repository's root; empty if it lies outside of it."""
 
     @property
     def verdict(self) -> Literal["pass", "warn", "fail", "error"]:

@@ -86,6 +86,8 @@ def _target(target: TargetResult) -> dict[str, Any]:
         entry["problem"] = target.problem
     if target.cached:
         entry["cached"] = target.cached
+    if target.file:
+        entry["file"] = target.file
     return entry
 
 
@@ -115,6 +117,7 @@ def _check(result: CheckResult) -> dict[str, Any]:
         "why_skipped": verdict.why_skipped,
         "near": verdict.near or None,
         "accepted": result.accepted or None,
+        "accepted_places": [_place(place) for place in result.accepted_places] or None,
         "known": result.known or None,
         "declared": None if result.declared is None else result.declared.value,
     }
@@ -215,6 +218,7 @@ def _read_target(data: Mapping[str, Any]) -> TargetResult:
         checklist=tuple(_read_item(entry) for entry in data.get("checklist", ())),
         problem=None if problem is None else str(problem),
         cached=str(data.get("cached", "")),
+        file=str(data.get("file", "")),
     )
 
 
@@ -257,6 +261,7 @@ def _read_check(data: Mapping[str, Any]) -> CheckResult:
         seconds=float(data.get("seconds", 0.0)),
         doc=Doc(**{name: str(doc.get(name, "")) for name in _DOC_FIELDS}),
         accepted=str(data.get("accepted", "")),
+        accepted_places=tuple(_read_place(entry) for entry in data.get("accepted_places", ())),
         known=bool(data.get("known")),
         declared=None if declared is None else Status(declared),
     )
