@@ -18,6 +18,7 @@ from nncheck.errors import CannotMeasure, OutOfTime, TargetError, explain
 from nncheck.evidence import Evidence
 from nncheck.lab.deadline import alarm
 from nncheck.lab.sandbox import Sandbox
+from nncheck.observe.repository import folder_in_repository
 from nncheck.observe.source import user_frames, words_of
 from nncheck.probes.first_step import FirstStep
 from nncheck.recipe import Setup
@@ -234,4 +235,5 @@ def make_report(
         seconds=seconds,
         fail_on=fail_on,
         interrupted=interrupted,
+        folder=folder_in_repository(),
     )

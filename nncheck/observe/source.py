@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from nncheck.observe.regions import region_of
+from nncheck.observe.repository import seen_from
 from nncheck.verdict import Place
 
 if TYPE_CHECKING:
@@ -82,16 +84,25 @@ def shown(file: str) -> str:
     return relative if not relative.startswith("..") else file
 
 
+def _named(file: str) -> str:
+    """A source file as a place names it."""
+    return file if file.startswith("<") else seen_from(file, _shown_from or os.getcwd())
+
+
 def line_of(file: str, line: int) -> str | None:
     """The text of a source line, stripped; None if it cannot be read."""
     return linecache.getline(file, line).strip() or None
 
 
 def place_at(name: str, file: str | None, line: int | None, detail: str = "") -> Place:
-    """A `Place` with the path shortened and the line's text filled in."""
+    """A `Place` with the path shortened, and the line's text and what of it is meant filled in."""
     if file is None or line is None:
         return Place(name=name, detail=detail)
-    return Place(name=name, file=shown(file), line=line, detail=detail, source=line_of(file, line))
+    place = Place(name=name, file=_named(file), line=line, detail=detail, source=line_of(file, line))
+    region = region_of(file, line)
+    if region is None:
+        return place
+    return dataclasses.replace(place, column=region.column, end_line=region.end_line, end_column=region.end_column)
 
 
 def calling_place(name: str, detail: str = "") -> Place:

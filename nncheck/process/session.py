@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Literal
 from nncheck.config import Config
 from nncheck.errors import OutOfTime, TargetError, UsageError, explain
 from nncheck.lab.deadline import alarm, silenced
+from nncheck.observe.repository import file_of_target, folder_in_repository
 from nncheck.observe.source import user_frames
 from nncheck.process.outputs import Outputs, conclude
 from nncheck.process.prints import UserOutput
+from nncheck.report.paths import split_target
 from nncheck.report.terminal import Terminal, printable
 from nncheck.verdict import CheckResult, Cost, Report, TargetResult
 
@@ -115,10 +117,13 @@ def make_report(
         nncheck_version=__version__,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         environment=surroundings,
-        targets=tuple(results),
+        targets=tuple(
+            dataclasses.replace(result, file=file_of_target(split_target(result.target)[0])) for result in results
+        ),
         seconds=seconds,
         fail_on=options.fail_on,
         interrupted=interrupted,
+        folder=folder_in_repository(),
     )
 
 
