@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,8 +30,13 @@ from nncheck.cli.options import (
     split_names,
     told,
 )  # fmt: skip
+from nncheck.config import config_for
+from nncheck.config.settings import Given, selected_for, settings_for, targets_or_listed
 from nncheck.errors import TargetError, UsageError
 from nncheck.target.names import FLAGS
+
+if TYPE_CHECKING:
+    from nncheck.process.session import Job
 
 RACE_REPORT = Path("nncheck-race.html")
 
@@ -44,13 +49,18 @@ def _part(part: str, help: str) -> Any:
 def run(
     ctx: typer.Context,
     targets: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="TARGET...", help="model.py, model.py:NAME, package.module, or train.py -- ITS ARGUMENTS"
+            metavar="TARGET",
+            help="model.py, model.py:NAME, package.module, or train.py -- ITS ARGUMENTS; none: those that nncheck.toml lists",
         ),
-    ],
-    select: Annotated[list[str], typer.Option("--select", metavar="ID,...", help="Only these checks or stages.")] = [],  # noqa: B006  # typer reads the default and never changes it
-    ignore: Annotated[list[str], typer.Option("--ignore", metavar="ID,...", help="Not these checks or stages.")] = [],  # noqa: B006
+    ] = None,
+    select: Annotated[
+        list[str] | None, typer.Option("--select", metavar="ID,...", help="Only these checks or stages.")
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option("--ignore", metavar="ID,...", help="Not these checks or stages.")
+    ] = None,
     report: ReportFile = DEFAULT_REPORT,
     no_report: NoReport = False,
     json: JsonFile = None,
@@ -61,12 +71,22 @@ def run(
     save_plots: Annotated[
         Path | None, typer.Option("--save-plots", metavar="DIR", help="Every picture as PNG and PDF.")
     ] = None,
-    fail_on: Annotated[FailOnChoice, typer.Option("--fail-on", help="What makes the exit code 1.")] = FailOnChoice.FAIL,
-    seed: Seed = 0,
+    fail_on: Annotated[
+        FailOnChoice | None, typer.Option("--fail-on", show_default="fail", help="What makes the exit code 1.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", show_default="0", help="Seed of every random number.")
+    ] = None,
     device: Device = DeviceChoice.AUTO,
     budget: Annotated[
-        float, typer.Option("--budget", metavar="SECONDS", help="Time for the whole run; checks left then are skipped.")
-    ] = 600.0,
+        float | None,
+        typer.Option(
+            "--budget",
+            metavar="SECONDS",
+            show_default="600",
+            help="Time for the whole run; checks left then are skipped.",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Findings and the last line only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="More of everything.")] = False,
     full_traceback: Annotated[
@@ -84,26 +104,32 @@ def run(
     capture: Capture = None,
 ) -> None:
     """Check one or more targets; the exit code is 0 (clean), 1 (findings), 2 (could not run) or 130 (interrupted)."""
-    from nncheck.config import config_for
     from nncheck.process import session
     from nncheck.process.outputs import Outputs
-    from nncheck.registry import select as choose
 
     arguments = ctx.meta.get(SCRIPT_ARGUMENTS)
-    if arguments is not None and len(targets) > 1:
-        stop(f"what follows -- belongs to one script, but {len(targets)} targets are named")
+    if arguments is not None and len(targets or ()) != 1:
+        stop(f"what follows -- belongs to one script, but {len(targets or ())} targets are named")
     if arguments is not None and capture is False:
         stop("what follows -- are a script's arguments, and --no-capture forbids to run one")
-    if budget <= 0:
+    if budget is not None and budget <= 0:
         stop(f"--budget {budget:g}: a time above 0 s is needed")
     named = {
         "model": model, "train_loader": train_loader, "val_loader": val_loader, "loss_fn": loss, "optimizer": optimizer,
         "scheduler": scheduler, "training_step": training_step, "train_step": train_step, "epochs": epochs,
     }  # fmt: skip
     try:
-        selected = choose(split_names(select), split_names(ignore))
+        given = Given(
+            select=None if select is None else split_names(select),
+            ignore=None if ignore is None else split_names(ignore),
+            fail_on=None if fail_on is None else fail_on.value,
+            budget=budget,
+            seed=seed,
+        )
+        jobs = _jobs(tuple(targets or ()), given)
+        settings = settings_for(tuple(job.config for job in jobs), given)
         options = session.Options(
-            jobs=tuple(session.Job(target=t, selected=selected, config=config_for(t)) for t in targets),
+            jobs=jobs,
             flags={part: name for part, name in named.items() if name is not None},
             outputs=Outputs(
                 report=None if no_report else report.absolute(),
@@ -114,10 +140,10 @@ def run(
                 markdown=absolute(markdown),
                 save_plots=absolute(save_plots),
             ),
-            fail_on=fail_on.value,
-            seed=seed,
+            fail_on=settings.fail_on,
+            seed=settings.seed,
             device=device.value,
-            budget=budget,
+            budget=settings.budget,
             quiet=quiet,
             verbose=verbose,
             full_traceback=full_traceback,
@@ -132,6 +158,14 @@ def run(
         raise typer.Exit(session.run(options, descriptors=supervised()))
     except (UsageError, TargetError) as error:
         stop(str(error))
+
+
+def _jobs(targets: tuple[str, ...], given: Given) -> tuple[Job, ...]:
+    """Each target with its own configuration and the checks that are asked of it."""
+    from nncheck.process.session import Job
+
+    found = [(target, config_for(target)) for target in targets_or_listed(targets)]
+    return tuple(Job(target=target, selected=selected_for(config, given), config=config) for target, config in found)
 
 
 @app.command(cls=ScriptCommand)
