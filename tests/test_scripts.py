@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import json
 import multiprocessing
@@ -25,6 +26,15 @@ BEYOND = {
     "hogwild_digits": "takes its steps in child processes",
     "cartpole_reinforce": "could not be asked again",
 }
+# What most of them import, torch's optimizers included; the copies that run them have it from here. A library that takes a
+# script's loop over is not among them: capture has to bear that it comes later.
+COMMON = ("torch._dynamo", "sklearn.datasets", "sklearn.model_selection", "sklearn.preprocessing")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def libraries() -> None:
+    for name in COMMON:
+        importlib.import_module(name)
 
 
 def test_there_are_enough_scripts_with_enough_faults() -> None:
