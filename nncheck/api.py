@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
 from nncheck.config import config_for
+from nncheck.gate.rules import Rules, notices
 from nncheck.recipe import Recipe
 from nncheck.registry import select as select_ids
 from nncheck.runner import Interrupted, make_report, run_target
@@ -38,7 +40,8 @@ def check(
     """Check a training set-up and return the report; nothing is printed, and the objects are as before.
 
     `model` may be a `Recipe`, which then holds all parts. Parts are as in `Recipe`; `select` and `ignore` take ids or stages;
-    `device` defaults to the model's own; `budget` is in seconds.
+    `device` defaults to the model's own; `budget` is in seconds. Levels and acceptances come from the working directory's
+    nncheck.toml; an acceptance that names a target does not hold here.
     Raises TargetError if the set-up cannot be used, UsageError for an unknown id or an nncheck.toml that cannot be used.
     """
     recipe = (
@@ -77,8 +80,9 @@ def check(
         )
     except Interrupted as stop:
         result, interrupted = stop.result, True
-    return make_report(
-        [result],
+    rules = Rules(config=config)
+    report = make_report(
+        [rules.on_target(result)],
         seed=seed,
         device=where,
         seconds=time.monotonic() - begun,
@@ -86,3 +90,4 @@ def check(
         interrupted=interrupted,
         command="nncheck.check(...)",
     )
+    return replace(report, notices=notices([(rules, [result])]))

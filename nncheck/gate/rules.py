@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
@@ -17,6 +17,7 @@ from nncheck.config import Accept, Config
 from nncheck.config.targets import is_file_name, is_gone, listed, matches, split_name
 from nncheck.errors import UsageError
 from nncheck.registry import order_findings
+from nncheck.report.paths import split_target
 from nncheck.verdict import CheckResult, Place, Status, TargetResult
 
 _FINDINGS = (Status.FAIL, Status.WARN)
@@ -100,12 +101,22 @@ class Rules:
 
     def _from_config(self, file: str) -> str:
         """A path as seen from the configuration's folder."""
-        base = self.config.path.parent if self.config.path else self.folder
-        whole = os.path.normpath(self.folder / file)
+        base = os.path.realpath(self.config.path.parent if self.config.path else self.folder)
+        whole = os.path.realpath(self.folder / file)
         try:
             return PurePath(os.path.relpath(whole, base)).as_posix()
         except ValueError:  # another drive
             return PurePath(whole).as_posix()
+
+
+def judged(
+    results: Sequence[TargetResult], rules: Mapping[str, Rules]
+) -> tuple[tuple[TargetResult, ...], tuple[str, ...]]:
+    """The results under the rules of their targets, which are named as they were typed, and what is to be said of the rules."""
+    runs = {typed: [result for result in results if split_target(result.target)[0] == typed] for typed in rules}
+    under = {id(result): rules[typed].on_target(result) for typed, of_one in runs.items() for result in of_one}
+    told = notices([(rules[typed], of_one) for typed, of_one in runs.items() if of_one])
+    return tuple(under.get(id(result), result) for result in results), told
 
 
 def _said(entry: Accept) -> str:

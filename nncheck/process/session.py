@@ -11,10 +11,12 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nncheck.config import Config
 from nncheck.errors import OutOfTime, TargetError, UsageError, explain
+from nncheck.gate.rules import Rules, judged
 from nncheck.lab.deadline import alarm, silenced
 from nncheck.observe.repository import file_of_target, folder_in_repository
 from nncheck.observe.source import user_frames
@@ -44,6 +46,13 @@ class Job:
     target: str
     selected: frozenset[str]
     config: Config
+    folder: Path = field(default_factory=Path.cwd)
+    """The working directory as the command found it."""
+
+    @property
+    def rules(self) -> Rules:
+        """What the configuration says of this target's findings."""
+        return Rules(config=self.config, target=self.target, folder=self.folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,17 +122,19 @@ def make_report(
         surroundings = runner.environment(
             seed=options.seed, device=_device(options) or "as the model", command=options.command
         )
+    under, notices = judged(results, {job.target: job.rules for job in options.jobs})
     return Report(
         nncheck_version=__version__,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         environment=surroundings,
         targets=tuple(
-            dataclasses.replace(result, file=file_of_target(split_target(result.target)[0])) for result in results
+            dataclasses.replace(result, file=file_of_target(split_target(result.target)[0])) for result in under
         ),
         seconds=seconds,
         fail_on=options.fail_on,
         interrupted=interrupted,
         folder=folder_in_repository(),
+        notices=notices,
     )
 
 
@@ -252,7 +263,7 @@ def _check(
             seed=options.seed,
             device=device,
             deadline=deadline,
-            listener=_Both(terminal, tell),
+            listener=_Both(terminal, tell, job.rules),
             failed=failed,
             notes=job.config.checklist,
         )
@@ -262,17 +273,17 @@ def _check(
 
 
 class _Both:
-    """Tells the terminal and the process that watches over this one."""
+    """Tells the terminal, under the project's rules, and the process that watches over this one, as the check gave it."""
 
-    def __init__(self, terminal: Terminal, tell: Tell) -> None:
-        self._terminal, self._tell = terminal, tell
+    def __init__(self, terminal: Terminal, tell: Tell, rules: Rules) -> None:
+        self._terminal, self._tell, self._rules = terminal, tell, rules
 
     def check_started(self, id: str, stage: str) -> None:
         self._terminal.check_started(id, stage)
         self._tell("started", id, stage)
 
     def check_done(self, result: CheckResult) -> None:
-        self._terminal.check_done(result)
+        self._terminal.check_done(self._rules.on_check(result))
         self._tell("check", result)
 
 
