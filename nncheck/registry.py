@@ -33,6 +33,7 @@ class Entry:
 
     `after`: ids whose failure makes this one meaningless, so that it is skipped.
     `consequence_of`: ids whose finding is the likelier root, so that it is listed first.
+    `part`: the part of the recipe that a finding without a line of its own is shown at.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Entry:
     after: tuple[str, ...]
     consequence_of: tuple[str, ...]
     path: Path
+    part: str = "model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ _probes: dict[type, Callable[..., Any]] = {}
 
 
 def check(
-    *, stage: Stage, after: tuple[str, ...] = (), consequence_of: tuple[str, ...] = ()
+    *, stage: Stage, after: tuple[str, ...] = (), consequence_of: tuple[str, ...] = (), part: str = "model"
 ) -> Callable[[CheckFunction], CheckFunction]:
     """Mark the one check function of a file. The arguments are read by `catalogue()`, hence must be literals."""
 
@@ -152,6 +154,7 @@ def _read_entry(path: Path) -> Entry:
         after=ids("after"),
         consequence_of=ids("consequence_of"),
         path=path,
+        part=ast.literal_eval(keywords["part"]) if "part" in keywords else "model",
     )
 
 

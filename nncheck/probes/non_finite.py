@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -211,13 +212,7 @@ def _backward_origin(sandbox: Sandbox, loss: Tensor, batch: Any, made: dict[Any,
     place = made.get(culprit[0]) or _above(culprit[0], order, made)
     if place is None:
         return Place(name=name, detail=f"the derivative of {name} is not finite")
-    return Place(
-        name=place.name,
-        file=place.file,
-        line=place.line,
-        source=place.source,
-        detail=f"the derivative of {place.detail} is not finite",
-    )
+    return dataclasses.replace(place, detail=f"the derivative of {place.detail} is not finite")
 
 
 def _above(node: Any, order: list[Any], made: dict[Any, Place]) -> Place | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 import sys
 from collections.abc import Iterable
@@ -364,9 +365,9 @@ def _place(sandbox: Sandbox, name: str) -> Place:
     if bare.startswith(("optimizer.", "loss_fn.")):
         part = bare.partition(".")[0]
         place = sandbox.setup.origins.get(part, Place(name=name))
-        return Place(name=name, file=place.file, line=place.line, source=place.source)
+        return dataclasses.replace(place, name=name, detail="")
     place = layer_place(sandbox.model, bare)
-    return Place(name=name, file=place.file, line=place.line, source=place.source)
+    return dataclasses.replace(place, name=name, detail="")
 
 
 def _random_constants(sandbox: Sandbox, batch: Any) -> tuple[Place, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import re
@@ -117,5 +118,5 @@ class Printed(io.TextIOBase):
                     continue  # a count
                 yield (
                     f"{key} {times[key]}",
-                    (value, digits, Place(name=label, file=place.file, line=place.line, source=place.source)),
+                    (value, digits, dataclasses.replace(place, name=label, detail="")),
                 )

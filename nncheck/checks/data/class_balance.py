@@ -48,7 +48,7 @@ KNOWS = 1.0
 BARS = 40
 
 
-@check(stage=Stage.DATA, after=("forward-pass",), consequence_of=("label-range",))
+@check(stage=Stage.DATA, after=("forward-pass",), consequence_of=("label-range",), part="train_loader")
 def class_balance(losses: LossTargets, data: TrainingData, sampling: Sampling) -> Verdict:
     """Judge the sampler first, then each loss's weights, then the imbalance itself."""
     survey = data.survey

@@ -43,7 +43,7 @@ CLASS = 4
 BLANK_VALUES = 64
 
 
-@check(stage=Stage.DATA, after=("forward-pass", "finite-values"))
+@check(stage=Stage.DATA, after=("forward-pass", "finite-values"), part="train_loader")
 def data_scale(given: NetworkInput, data: TrainingData, losses: LossTargets, pixels: StoredPixels) -> Verdict:
     """Judge what each first layer is given, one after the other."""
     found = stored(pixels) if pixels.items else None

@@ -50,6 +50,7 @@ SHARED = 0.9
         "input-preview",
         "class-balance",
     ),
+    part="train_loader",
 )
 def duplicate_samples(seen: Duplicates, workers: WorkerStreams) -> Verdict:
     """Judge what comes more than once."""

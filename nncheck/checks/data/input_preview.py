@@ -35,7 +35,7 @@ MOSTLY, APART, VOCABULARY = 0.5, 5.0, 20
 SHOWN = 3
 
 
-@check(stage=Stage.DATA, after=("forward-pass",))
+@check(stage=Stage.DATA, after=("forward-pass",), part="train_loader")
 def input_preview(given: NetworkInput, stored: StoredItems) -> Verdict:
     """Show what goes in; speak only where nothing is to be seen."""
     entries = [entry for entry in given.entries if entry.kind in LOOKED_AT]

@@ -39,7 +39,7 @@ FEW = 0.05
 BARS = 40
 
 
-@check(stage=Stage.DATA, after=("forward-pass",))
+@check(stage=Stage.DATA, after=("forward-pass",), part="train_loader")
 def label_range(losses: LossTargets, data: TrainingData) -> Verdict:
     """Judge every loss's targets, the plainest fault first."""
     for ctc in losses.ctc:

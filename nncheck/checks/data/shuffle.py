@@ -36,7 +36,7 @@ RISING = 0.98
 OVERLAP = 0.2
 
 
-@check(stage=Stage.DATA, after=("forward-pass",))
+@check(stage=Stage.DATA, after=("forward-pass",), part="train_loader")
 def shuffle(order: BatchOrder) -> Verdict:
     """Judge the order of the labels."""
     if order.batches < 2:

@@ -44,7 +44,7 @@ LEFT = 1e-7
 LEFT_IN_CLASS = 2e-3
 
 
-@check(stage=Stage.DATA, consequence_of=("validation-data",))
+@check(stage=Stage.DATA, consequence_of=("validation-data",), part="val_loader")
 def train_val_leakage(split: SplitOverlap, copies: TargetCopies) -> Verdict:
     """Judge certain overlaps first."""
     measured = _measured(split, copies)

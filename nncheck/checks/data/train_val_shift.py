@@ -46,7 +46,7 @@ TOKENS = 0.25
 CENTRED = -0.3
 
 
-@check(stage=Stage.DATA)
+@check(stage=Stage.DATA, part="val_loader")
 def train_val_shift(seen: SplitShift) -> Verdict:
     """Judge types first, then scales, labels, and chance."""
     measured = _measured(seen)

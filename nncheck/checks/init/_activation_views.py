@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import TypeVar
@@ -57,7 +58,7 @@ def spread_out(items: Sequence[T]) -> list[T]:
 
 def located(place: Place, name: str, detail: str) -> Place:
     """A place under the layer's name, with what was found there."""
-    return Place(name=name, file=place.file, line=place.line, source=place.source, detail=detail)
+    return dataclasses.replace(place, name=name, detail=detail)
 
 
 def percent(share: float) -> str:

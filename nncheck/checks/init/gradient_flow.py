@@ -22,6 +22,7 @@ Source
     Bengio (2010), on vanishing gradients.
 """
 
+import dataclasses
 import itertools
 import math
 
@@ -281,7 +282,7 @@ def _size(steps: Gradients, measured: str, numbers: dict[str, float], exhibits: 
 
 def _at(row: ParameterGradients, detail: str) -> Place:
     place = row.place or Place(name=row.name)
-    return Place(name=row.name, file=place.file, line=place.line, source=place.source, detail=detail)
+    return dataclasses.replace(place, name=row.name, detail=detail)
 
 
 def _bars(steps: Gradients) -> tuple[Bars, ...]:

@@ -82,6 +82,7 @@ _CLOSED_FORM = {
     stage=Stage.INIT,
     after=("forward-pass", "finite-values"),
     consequence_of=("data-scale", "label-range", "class-balance", "batch-mixing", "loss-broadcast", "dead-relu"),
+    part="loss_fn",
 )
 def loss_at_init(start: InitialLoss, inputs: LossInputs, labels: LabelBaseline, truth: LossAtTruth) -> Verdict:
     """What the losses are given, how they are reduced, their values, and the number of classes, in this order."""

@@ -17,6 +17,8 @@ Source
     Goodfellow, Bengio and Courville, "Deep Learning" (2016), section 8.4: initial parameters must break the symmetry.
 """
 
+import dataclasses
+
 from nncheck.probes.gradients import Gradients, ParameterGradients
 from nncheck.probes.seeded_layers import Seeded, SeededLayers
 from nncheck.probes.unreached import Unreached
@@ -113,7 +115,7 @@ def _places(rows: list[ParameterGradients], found: Unreached) -> tuple[Place, ..
     known = {name: b.place for b in found.branches for name in b.names}
     places = [known.get(r.name) or r.place or Place(name=r.name) for r in rows[:6]]
     return tuple(
-        Place(name=r.name, file=p.file, line=p.line, source=p.source, detail=f"{r.shape[0]} equal units of {r.kind}")
+        dataclasses.replace(p, name=r.name, detail=f"{r.shape[0]} equal units of {r.kind}")
         for r, p in zip(rows, places, strict=False)
     )
 

@@ -50,6 +50,7 @@ STILL_FAR = 0.5
         "double-softmax",
         "train-val-shift",
     ),
+    part="train_loader",
 )
 def generalization(
     run: Rehearsal, batch: OverfitBatch, rules: Regularisers | None, items: ItemRepeats | None

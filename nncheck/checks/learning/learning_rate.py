@@ -57,6 +57,7 @@ LONGEST_MOMENTUM = 0.99
         "double-softmax",
         "loss-decreases",
     ),
+    part="optimizer",
 )
 def learning_rate(found: RateRange, run: Rehearsal, controls: Controls) -> Verdict:
     """Judge momentum and betas by themselves, then a rate that raises the loss, then one that does nothing."""

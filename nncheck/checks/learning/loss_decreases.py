@@ -64,6 +64,7 @@ _RATES = ("learning-rate", "lr-schedule", "update-ratio", "optimizer-coverage")
         "optimizer-coverage",
         "double-softmax",
     ),
+    part="optimizer",
 )
 def loss_decreases(run: Rehearsal, controls: Controls, decay: DecayRun, batch: OverfitBatch) -> Verdict:
     """Judge from the plainest fault on: a turned sign, updates uphill, a heavy decay, a loss that does not fall."""

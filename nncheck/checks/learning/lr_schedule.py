@@ -44,7 +44,7 @@ FEWEST_CALLS = 4
 UNKNOWN_SHOWN = 200
 
 
-@check(stage=Stage.LEARNING, after=("forward-pass",), consequence_of=("scheduler-step",))
+@check(stage=Stage.LEARNING, after=("forward-pass",), consequence_of=("scheduler-step",), part="scheduler")
 def lr_schedule(seen: LrSchedule, step: FirstStep, loop: TrainingLoop | None) -> Verdict:
     """Judge how the scheduler is bound, then the rates it gives."""
     places = (seen.place,) if seen.place else ()

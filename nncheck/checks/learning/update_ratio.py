@@ -54,6 +54,7 @@ BARS = 40
         "optimizer-coverage",
         "double-softmax",
     ),
+    part="optimizer",
 )
 def update_ratio(run: Rehearsal, controls: Controls, batch: OverfitBatch) -> Verdict:
     """Judge the median over the weight matrices, then the groups that stand out."""

@@ -29,7 +29,7 @@ from nncheck.registry import check
 from nncheck.verdict import Place, Remedy, Stage, Table, Verdict, failed, passed, warned
 
 
-@check(stage=Stage.SETUP, after=("forward-pass",), consequence_of=("label-range",))
+@check(stage=Stage.SETUP, after=("forward-pass",), consequence_of=("label-range",), part="train_loader")
 def finite_values(first: FirstStep, seen: NonFinite, steps: Gradients, log: LogOfSoftmax) -> Verdict:
     """Judge from the source on: data, weights, loss, gradients, the steps after."""
     expected = "no NaN or Inf"

@@ -26,7 +26,7 @@ from nncheck.verdict import Remedy, Stage, Table, Verdict, failed, passed, skipp
 UNCHANGED = 1e-5
 
 
-@check(stage=Stage.SETUP, after=("forward-pass",))
+@check(stage=Stage.SETUP, after=("forward-pass",), part="loss_fn")
 def loss_broadcast(seen: TargetPairing) -> Verdict:
     """Judge what met what inside the loss."""
     for pairing in seen.pairings:

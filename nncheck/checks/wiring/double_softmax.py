@@ -31,7 +31,7 @@ EXPECTS_LOGITS = ("cross-entropy", "bce-with-logits", "multilabel-soft-margin", 
 JUDGED = (*EXPECTS_LOGITS, "nll", "bce")
 
 
-@check(stage=Stage.WIRING, after=("forward-pass", "finite-values"), consequence_of=("batch-mixing",))
+@check(stage=Stage.WIRING, after=("forward-pass", "finite-values"), consequence_of=("batch-mixing",), part="loss_fn")
 def double_softmax(seen: LossInputs) -> Verdict:
     """Judge each loss input; the first that is wrong is reported."""
     judged = [item for item in seen.inputs if item.kind in JUDGED and item.connected]

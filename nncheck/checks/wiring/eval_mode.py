@@ -24,6 +24,8 @@ Source
     on by 0.41 (p = 0.1) to 1.0 (p = 0.5).
 """
 
+import dataclasses
+
 from nncheck.checks.wiring._eval_numbers import momentum, rates, small_batches
 from nncheck.probes.evaluation import Evaluation
 from nncheck.probes.normalisation import Normalisation
@@ -239,7 +241,7 @@ def _state(passes: Evaluation) -> Verdict | None:
         expected="the same output for the same input",
         summary=f"the model keeps state from one batch to the next ({names})",
         numbers={"again": passes.again, "further": passes.further or 0.0},
-        places=(Place(name=kept[0].name, file=passes.methods.file, line=passes.methods.line),),
+        places=(dataclasses.replace(passes.methods, name=kept[0].name, detail=""),),
         causes=(
             "a hidden state, cache or statistic of one batch is used for the next, whose samples have nothing to do with it",
         ),

@@ -17,6 +17,7 @@ Source
     `nn.ModuleList`: layers in a plain list are not registered.
 """
 
+import dataclasses
 import re
 
 from nncheck.probes.gradients import Gradients, ParameterGradients
@@ -64,7 +65,7 @@ class _Findings:
         self.remedies.append(remedy)
 
 
-@check(stage=Stage.WIRING, after=("forward-pass", "finite-values"))
+@check(stage=Stage.WIRING, after=("forward-pass", "finite-values"), part="optimizer")
 def optimizer_coverage(leaves: GraphLeaves, steps: Gradients) -> Verdict:
     """Judge the leaves against the optimizer."""
     if not (leaves.covered or leaves.uncovered or leaves.strays or leaves.stale):
@@ -271,7 +272,7 @@ def _register(stray: Stray) -> Remedy:
 def _at(name: str, place: Place | None, detail: str) -> Place:
     if place is None:
         return Place(name=name, detail=detail)
-    return Place(name=name, file=place.file, line=place.line, source=place.source, detail=detail)
+    return dataclasses.replace(place, name=name, detail=detail)
 
 
 def _once(places: list[Place]) -> list[Place]:

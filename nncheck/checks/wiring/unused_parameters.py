@@ -21,6 +21,7 @@ Source
     Karpathy, "A Recipe for Training Neural Networks" (2019); PyTorch forum threads on gradients that are None.
 """
 
+import dataclasses
 import re
 
 from nncheck.probes.gradients import Gradients
@@ -144,7 +145,7 @@ def _place(branch: Branch) -> Place:
     detail = f"{_SAYS[branch.why]}; {branch.size:,} weights"
     # The line that cuts is where to act; the line that makes the module is where to look otherwise.
     at = branch.line or branch.place
-    return Place(name=branch.name, file=at.file, line=at.line, source=at.source, detail=detail)
+    return dataclasses.replace(at, name=branch.name, detail=detail)
 
 
 def _causes(branch: Branch) -> tuple[str, ...]:
