@@ -6,6 +6,7 @@ clean and on one line already, and none of them can begin a line: each line star
 
 from __future__ import annotations
 
+from nncheck.report.accepted import accepted, level_set, shown_status
 from nncheck.report.text import (
     ICONS,
     clean,
@@ -86,6 +87,8 @@ def finding_lines(
         lines.append(_note("measured", verdict.measured))
     if verdict.expected:
         lines.append(_note("expected", verdict.expected))
+    if result.declared is not None:
+        lines.append(_note("level", level_set(result)))
     lines += [_note("cause", cause) for cause in verdict.causes[: None if verbose else 1]]
     if doc.why and result.status is not Status.ERROR:
         lines.append(_note("why", doc.why if verbose else first_sentence(doc.why)))
@@ -119,6 +122,25 @@ def target_lines(report: Report, target: TargetResult, *, verbose: bool = False)
     return lines
 
 
+def accepted_lines(report: Report) -> list[TextLine]:
+    """What is accepted, and why: two lines each, under the target's name where there are several."""
+    lines: list[TextLine] = []
+    for target in report.targets:
+        of_target = f" in {one_line(target.target)}" if len(report.targets) > 1 else ""
+        for entry in accepted(target):
+            at = f" at {entry.place}" if entry.place else ""
+            label = f"accepted[{one_line(entry.result.id)}]{at}{of_target}"
+            lines.append((("dim", label), ("", f": {_said(entry.reason)}")))
+            if not entry.place:
+                lines.append(_note("found", said(entry.result), "dim"))
+    return [*lines, ()] if lines else []
+
+
+def notice_lines(report: Report) -> list[TextLine]:
+    """What is to be said of the configuration."""
+    return [(("yellow", "notice"), ("", f": {_said(notice)}")) for notice in report.notices]
+
+
 def report_lines(report: Report, *, verbose: bool = False) -> list[TextLine]:
     """The findings of every target, under its name where there are several."""
     lines: list[TextLine] = []
@@ -134,12 +156,13 @@ def check_line(result: CheckResult, seconds: str, width: int | None) -> TextLine
     """`  ✓ loss-at-init         2.31, expected ln 10 = 2.30      0.4 s`; cut to `width` columns if that is given."""
     # The longest id today has 21 letters; a column that fits them all keeps the figures in line.
     name = f"{one_line(result.id):<22}"
-    text = CHECK_LABELS[result.status] + said(result)
+    text = f"accepted: {one_line(result.accepted)}" if result.accepted else CHECK_LABELS[result.status] + said(result)
+    status = shown_status(result)
     if width is not None:
         room = max(width - len(name) - len(seconds) - 7, 20)
         text = f"{shorten(text, room):<{room}}"
-    style = "dim" if result.status is Status.SKIP else ""
-    mark = (str(result.status), f"  {ICONS[result.status]} ")
+    style = "dim" if status is Status.SKIP else ""
+    mark = (str(status), f"  {ICONS[status]} ")
     return (mark, (style, f"{name} {text}"), ("dim", f"  {seconds}"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from nncheck.report.accepted import accepted, level_set
 from nncheck.report.describe import describe
 from nncheck.report.text import (
     ICONS,
@@ -70,6 +71,8 @@ def to_markdown(report: Report) -> str:
     lines = [f"## nncheck: {escaped(headline(report))}", ""]
     for target in report.targets:
         lines += _target(report, target)
+    lines += _accepted(report)
+    lines += [f"> {escaped(notice)}  " for notice in report.notices] + ([""] if report.notices else [])
     checks = all_checks(report)
     if checks:
         lines += [f"{tally(checks)} in {duration(report.seconds)}, exit status {report.exit_code}", ""]
@@ -93,7 +96,7 @@ def _target(report: Report, target: TargetResult) -> list[str]:
     if target.checks:
         lines += ["<details><summary>Every check</summary>", "", "| | check | measured |", "|---|---|---|"]
         for result in target.checks:
-            status = f"{ICONS[result.status]} {WORDS[result.status]}"
+            status = "accepted" if result.accepted else f"{ICONS[result.status]} {WORDS[result.status]}"
             lines.append(f"| {status} | {code(result.id)} | {phrase(said(result))} |")
         lines += ["", "</details>", ""]
     if target.checklist:
@@ -108,6 +111,18 @@ def _target(report: Report, target: TargetResult) -> list[str]:
     return lines
 
 
+def _accepted(report: Report) -> list[str]:
+    """What is accepted, and why."""
+    lines: list[str] = []
+    for target in report.targets:
+        of_target = f" in {code(target.target)}" if len(report.targets) > 1 else ""
+        for entry in accepted(target):
+            at = f" at {code(entry.place)}" if entry.place else ""
+            found = "" if entry.place else f" ({phrase(said(entry.result))})"
+            lines.append(f"- {code(entry.result.id)}{at}{of_target}: {escaped(entry.reason)}{found}")
+    return ["### Accepted", "", *lines, ""] if lines else []
+
+
 def finding_markdown(report: Report, target: TargetResult, result: CheckResult) -> str:
     """One finding, ready to paste into an issue."""
     verdict, doc = result.verdict, result.doc
@@ -117,6 +132,8 @@ def finding_markdown(report: Report, target: TargetResult, result: CheckResult) 
         lines.append(f"- **Measured:** {phrase(verdict.measured)}")
     if verdict.expected:
         lines.append(f"- **Expected:** {phrase(verdict.expected)}")
+    if result.declared is not None:
+        lines.append(f"- **Level:** {level_set(result)}")
     for place in verdict.places[:MAX_PLACES]:
         spot = [code(text) for text in (where(place), place.name) if text]
         detail = f": {phrase(place.detail)}" if place.detail else ""

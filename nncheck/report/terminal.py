@@ -14,9 +14,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from nncheck._version import __version__
-from nncheck.report.findings import TextLine, check_line, detail_lines, report_lines
+from nncheck.report.findings import (
+    TextLine,
+    accepted_lines,
+    check_line,
+    detail_lines,
+    finding_lines,
+    notice_lines,
+    report_lines,
+)
 from nncheck.report.text import ASCII_ICONS, ICONS, all_checks, clean, duration, findings, headline, one_line, tally
-from nncheck.verdict import CheckResult, Report, Status
+from nncheck.verdict import CheckResult, Report, Status, TargetResult
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +46,11 @@ _CI_COMMAND = re.compile(r"(?m)^(\s*):(?=:)|#(?=#(?:\[|vso\[|teamcity\[))", re.I
 def plain_findings(report: Report) -> str:
     """The findings and the closing line as plain text."""
     return "\n".join([*(_joined(line) for line in report_lines(report)), closing(report)])
+
+
+def plain_finding(report: Report, target: TargetResult, result: CheckResult) -> str:
+    """One finding, or one check that could not tell, as plain text."""
+    return "\n".join(_joined(line) for line in finding_lines(report, target, result))
 
 
 def closing(report: Report, written: Iterable[str] = ()) -> str:
@@ -98,12 +111,24 @@ class Terminal:
         """The first line, before torch is imported: half a dozen silent seconds feel like a hang."""
         name = f" · {one_line(target)}"
         if not self._quiet and self._started:
-            self._write([(), (("bold", "next"), ("", name))])
+            self._write([(), (("bold", "target"), ("", name))])
         elif not self._quiet:
             self._write([(("bold", f"nncheck {__version__}"), ("", f"{name} · loading torch and the target"))])
         self._started = True
         self._stage = None
         self._spin("loading torch and the target")
+
+    def several(self, count: int, at_once: int) -> None:
+        """The first line where targets are checked side by side: each then has its lines together, as it ends."""
+        if not self._quiet:
+            said = f" · {count} targets, {at_once} at a time · loading torch"
+            self._write([(("bold", f"nncheck {__version__}"), ("", said))])
+        self._started = True
+        self._spin("loading torch")
+
+    def waiting(self, text: str) -> None:
+        """What is going on meanwhile."""
+        self._spin(one_line(text))
 
     def bound(self, lines: Iterable[str], notes: Iterable[str] = ()) -> None:
         """What was found under which name, and what a person should know about it."""
@@ -131,12 +156,13 @@ class Terminal:
     def finish(self, report: Report, *, written: Mapping[str, str] | None = None) -> None:
         """The findings, then the last line. `written` says what lies where: `{"report": "nncheck-report.html"}`."""
         self.close()
-        body = report_lines(report, verbose=self._verbose)
+        body = report_lines(report, verbose=self._verbose) + ([] if self._quiet else accepted_lines(report))
         if not self._quiet and (report.targets or body):
             self._write([()])
         self._write(body)
         if not self._quiet:
             self._write([(("green", line),) for line in verdict_lines(report)])
+        self._write(notice_lines(report))
         files = [f"{name}: {one_line(path)}" for name, path in (written or {}).items()]
         self._write([(("bold", closing(report, files)),)])
 

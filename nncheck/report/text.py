@@ -121,17 +121,20 @@ def untold(target: TargetResult) -> list[CheckResult]:
 
 
 def counts(results: Iterable[CheckResult]) -> dict[Status, int]:
-    """How many of each status, worst first; statuses that do not occur are left out."""
+    """How many of each status, worst first, what is accepted apart; statuses that do not occur are left out."""
     order = (Status.FAIL, Status.WARN, Status.ERROR, Status.PASS, Status.SKIP)
-    statuses = [result.status for result in results]
+    statuses = [result.status for result in results if not result.accepted]
     return {status: statuses.count(status) for status in order if status in statuses}
 
 
 def tally(results: Iterable[CheckResult]) -> str:
-    """`2 failed, 1 warning, 12 passed, 2 not run`."""
+    """`2 failed, 1 warning, 12 passed, 2 not run, 1 accepted`."""
+    results = list(results)
     parts = []
     for status, n in counts(results).items():
         parts.append(count(n, "warning") if status is Status.WARN else f"{n} {WORDS[status]}")
+    if accepted := sum(bool(result.accepted) for result in results):
+        parts.append(f"{accepted} accepted")
     return ", ".join(parts) or "no check ran"
 
 
@@ -144,6 +147,7 @@ def headline(report: Report) -> str:
     checks = all_checks(report)
     by_status = counts(checks)
     failed, warnings = by_status.get(Status.FAIL, 0), by_status.get(Status.WARN, 0)
+    accepted = sum(bool(result.accepted) for result in checks)
     broken = [target for target in report.targets if target.problem is not None]
     start = "Interrupted. So far: " if report.interrupted else ""
     if failed:
@@ -158,6 +162,9 @@ def headline(report: Report) -> str:
         text = f"No mistake found, {count(warnings, 'warning')}"
     elif by_status.get(Status.PASS):
         text = f"No problem found by {count(by_status[Status.PASS], 'check')}"
+        text += f", {count(accepted, 'finding')} accepted" if accepted else ""
+    elif accepted:
+        text = f"Nothing found but {count(accepted, 'finding')} that {'is' if accepted == 1 else 'are'} accepted"
     else:
         text = "No check ran"
     return start + text
