@@ -249,6 +249,10 @@ def _recipe(
             f"no torch optimizer steps: after backward{_at(record.backward)} the weights are changed by hand, which is not "
             "checked; give the model's parameters to an optimizer of torch.optim and call its step() to have that checked too"
         )
+    if record.stepless:
+        notes[0] = (
+            f"ran to its end, and {type(optimizer).__name__} never stepped; judged as in its last backward{_at(record.step)}"
+        )
     if several:
         notes.append(f"judged for {type(optimizer).__name__}, which trains {name or type(model).__name__}")
     loader: Any = way.loader

@@ -89,7 +89,9 @@ class Record:
     losses: what backward was called on; backward: where it was called last.
     optimizer: the first to step, at `step`. made: the user's line that made an optimizer, loader or schedule.
     written: files that were opened for writing. processes: places where child processes were started.
+    at_backward: `requests` and `called` as they were when backward was called last.
     first: `tensors` as they were at first, if the script has changed its weights by hand since.
+    stepless: the script is over, and `optimizer`, which it made, has never stepped: `step` is where it went back last.
     """
 
     roots: list[nn.Module] = field(default_factory=list)
@@ -108,7 +110,9 @@ class Record:
     made: dict[int, Place] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
     processes: list[Place] = field(default_factory=list)
+    at_backward: tuple[dict[int, Request], Begun | None] = field(default_factory=lambda: ({}, None))
     first: list[tuple[Tensor, Tensor, int]] | None = None
+    stepless: bool = False
 
     order: int = 0
 

@@ -17,6 +17,7 @@ from nncheck.capture.frameworks import Library, library_at_work
 from nncheck.capture.onward import Onward, go_on, taken_over
 from nncheck.capture.overlay import Overlay
 from nncheck.capture.record import CALL, Begun, Loss, Record, Request, standing
+from nncheck.capture.stepless import ended_without_a_step
 from nncheck.errors import CannotMeasure
 from nncheck.lab import batch as batches
 from nncheck.lab.snapshot import RandomState
@@ -82,7 +83,14 @@ class Script:
         self._outermost = sys._getframe()
         failure: BaseException | None = None
         try:
-            execute()
+            try:
+                execute()
+            except SystemExit as end:
+                if end.code not in (None, 0):
+                    raise
+                failure = end
+            if self.mode == "record" and ended_without_a_step(self.record):
+                self._stop()
         except Ended:
             pass
         except BaseException as error:  # noqa: BLE001  # SystemExit, and what a library derives from BaseException
@@ -106,7 +114,7 @@ class Script:
         self.early.reached()
         if taken_over(self):
             return
-        self.onward = go_on(self) if self.record.first is None else None
+        self.onward = go_on(self) if self.record.first is None and not self.record.stepless else None
         if self.mode == "onward":
             return
         self.library = library_at_work(self)
@@ -157,6 +165,7 @@ class Script:
             return True
         record.losses.append(Loss(value=float(loss.detach().sum()), version=record.version(), order=record.next()))
         record.backward = standing(self._outermost)
+        record.at_backward = dict(record.requests), record.called
         if record.optimizer is not None:  # inside the closure of the first step
             record.step = record.backward
             self._stop()

@@ -46,7 +46,10 @@ DYING = {
     "no process group": (
         with_lines(SEED, "torch.distributed.init_process_group('gloo')"), r"environment variable RANK expected[\s\S]*RANK=0"
     ),
-    "no step": (TRAIN.replace("optimizer.step()", "pass"), r"called backward, but stepped no optimizer\n.*loss\.backward\(\)"),
+    "no step": (
+        TRAIN.replace("optimizer.step()", "pass").replace("Adam(model.parameters()", "Adam([torch.ones(1)]"),
+        r"called backward, but stepped no optimizer\n.*loss\.backward\(\)",
+    ),
     "no backward": (
         TRAIN.replace("loss.backward()", "pass").replace("optimizer.step()", "pass"), "never called backward"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nncheck.capture.witnesses.accumulation import Rounds
 from nncheck.capture.witnesses.device_waits import WaitWitness
 from nncheck.capture.witnesses.kept_graphs import GraphWitness
 from nncheck.capture.witnesses.metrics_seen import MetricWitness
@@ -19,6 +20,7 @@ KINDS: tuple[type[Witness], ...] = (
     WaitWitness,
     ValidationWitness,
     MetricWitness,
+    Rounds,
 )
 """Every witness, made anew for each script."""
 

@@ -35,7 +35,7 @@ def optimizer_step(loop: TrainingLoop) -> Verdict:
     """Judge whether and how the step steps."""
     if not loop.given:
         return skipped(NOT_GIVEN)
-    place = (loop.place,) if loop.place else ()
+    place = _place(loop)
     if loop.failure:
         return failed(
             f"train_step fails: {loop.failure}",
@@ -48,6 +48,14 @@ def optimizer_step(loop: TrainingLoop) -> Verdict:
     if not loop.calls:
         return skipped("there are too few samples for a few steps")
     return _missing(loop, place) or _sign(loop) or _order(loop) or _held(loop, place) or _fine(loop)
+
+
+def _place(loop: TrainingLoop) -> tuple[Place, ...]:
+    """Where the step is written; of a script's loop, where it goes back."""
+    if loop.place is not None and loop.place.file is None:
+        backward = [event.place for call in loop.calls for event in call.events if event.kind == "backward"]
+        return tuple(backward[:1]) or (loop.place,)
+    return () if loop.place is None else (loop.place,)
 
 
 def _fine(loop: TrainingLoop) -> Verdict:

@@ -6,9 +6,10 @@ import pytest
 
 from nncheck.checks.wiring.gradient_accumulation import gradient_accumulation
 from nncheck.observe.step_events import Event
+from nncheck.probes.rounds_seen import Round, RoundsSeen
 from nncheck.probes.training_loop import SeenLoss, TrainingLoop
 from nncheck.verdict import Status
-from tests.step_calls import NO_STEP, backward, call, loop, step
+from tests.step_calls import HERE, NO_STEP, backward, call, loop, step
 
 SUM = step(2.0, summed=2.0, backwards=2, last_apart=0.9)
 
@@ -44,4 +45,35 @@ def _parts(*starts: float, rows: int = 4) -> TrainingLoop:
     ],
 )
 def test_gradient_accumulation(found: TrainingLoop, status: Status) -> None:
-    assert gradient_accumulation(found).status is status
+    assert gradient_accumulation(found, None).status is status
+
+
+def _rounds(*rounds: Round, head: str = "for micro_step in range(accum_steps):") -> RoundsSeen:
+    return RoundsSeen(rounds=rounds, backward=HERE, step=HERE, loops=(head,))
+
+
+ONE = Round(backwards=1, alike=True, cleared=1, means=1, kept=1.0)
+LAST_ALONE = Round(backwards=4, alike=True, cleared=4, means=4, kept=1.0)
+SUMMED = Round(backwards=4, alike=True, cleared=1, means=4, kept=1.0)
+
+
+@pytest.mark.parametrize(
+    ("seen", "status"),
+    [
+        (_rounds(), Status.SKIP),
+        (_rounds(ONE, ONE), Status.SKIP),
+        (_rounds(LAST_ALONE), Status.SKIP),
+        (_rounds(LAST_ALONE, LAST_ALONE), Status.FAIL),
+        (_rounds(LAST_ALONE, LAST_ALONE, ONE), Status.SKIP),
+        (_rounds(LAST_ALONE, dataclasses.replace(LAST_ALONE, cleared=3)), Status.SKIP),
+        (_rounds(LAST_ALONE, dataclasses.replace(LAST_ALONE, alike=False)), Status.SKIP),
+        (_rounds(SUMMED, SUMMED), Status.WARN),
+        (_rounds(SUMMED, SUMMED, head="for task in tasks:"), Status.SKIP),
+        (_rounds(SUMMED, dataclasses.replace(SUMMED, means=3)), Status.SKIP),
+        (_rounds(SUMMED, dataclasses.replace(SUMMED, kept=0.25)), Status.SKIP),
+        (_rounds(SUMMED, dataclasses.replace(SUMMED, kept=0.76)), Status.WARN),
+        (_rounds(SUMMED, dataclasses.replace(SUMMED, cleared=0)), Status.SKIP),
+    ],
+)
+def test_rounds_of_a_scripts_own_loop(seen: RoundsSeen, status: Status) -> None:
+    assert gradient_accumulation(None, seen).status is status
