@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -102,9 +101,13 @@ def run(
     train_step: Annotated[str | None, _part("train_step", "... of a function that does the whole step.")] = None,
     epochs: Annotated[str | None, _part("epochs", "How many epochs the real run has.")] = None,
     capture: Capture = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", metavar="N", min=1, show_default="one a core", help="So many targets side by side."),
+    ] = None,
 ) -> None:
     """Check one or more targets; the exit code is 0 (clean), 1 (findings), 2 (could not run) or 130 (interrupted)."""
-    from nncheck.process import session
+    from nncheck.process import session, start
     from nncheck.process.outputs import Outputs
 
     arguments = ctx.meta.get(SCRIPT_ARGUMENTS)
@@ -126,10 +129,10 @@ def run(
             budget=budget,
             seed=seed,
         )
-        jobs = _jobs(tuple(targets or ()), given)
-        settings = settings_for(tuple(job.config for job in jobs), given)
+        asked = _jobs(tuple(targets or ()), given)
+        settings = settings_for(tuple(job.config for job in asked), given)
         options = session.Options(
-            jobs=jobs,
+            jobs=asked,
             flags={part: name for part, name in named.items() if name is not None},
             outputs=Outputs(
                 report=None if no_report else report.absolute(),
@@ -150,22 +153,19 @@ def run(
             command=shlex.join(["nncheck", *sys.argv[1:]]) if supervised() else "nncheck run",
             capture=True if arguments is not None else capture,
             arguments=tuple(arguments or ()),
+            at_once=jobs,
         )
-        if supervised() and hasattr(os, "fork"):
-            from nncheck.process import supervisor
-
-            raise typer.Exit(supervisor.run(options))
-        raise typer.Exit(session.run(options, descriptors=supervised()))
+        raise typer.Exit(start.run(options, own_process=supervised()))
     except (UsageError, TargetError) as error:
         stop(str(error))
 
 
 def _jobs(targets: tuple[str, ...], given: Given) -> tuple[Job, ...]:
     """Each target with its own configuration and the checks that are asked of it."""
-    from nncheck.process.session import Job
+    from nncheck.process.session import Job, distinct
 
     found = [(target, config_for(target)) for target in targets_or_listed(targets)]
-    return tuple(Job(target=target, selected=selected_for(config, given), config=config) for target, config in found)
+    return distinct(Job(target=target, selected=selected_for(config, given), config=config) for target, config in found)
 
 
 @app.command(cls=ScriptCommand)

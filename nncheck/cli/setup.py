@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -58,7 +57,7 @@ def demo(
 ) -> None:
     """Write a small example with a planted fault, and check it."""
     from nncheck.config import config_for
-    from nncheck.process import session, supervisor
+    from nncheck.process import session, start
     from nncheck.process.outputs import Outputs, write_text
     from nncheck.registry import select
 
@@ -76,10 +75,6 @@ def demo(
         fail_on="never",
         command=f"nncheck run {shlex.quote(str(output))}",
     )
-    code = (
-        supervisor.run(options)
-        if supervised() and hasattr(os, "fork")
-        else session.run(options, descriptors=supervised())
-    )
+    code = start.run(options, own_process=supervised())
     typer.echo(f"The fault is planted: {output} says where. Mend it, then `nncheck run {output}`.")
     raise typer.Exit(code)

@@ -1,29 +1,25 @@
-"""One run of `nncheck run`: every target loaded and checked within the budget, and what was found written out."""
+"""One target of `nncheck run` loaded and checked within the budget, in the process that has torch; what it finds is told."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import os
 import shlex
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nncheck.config import Config
 from nncheck.errors import OutOfTime, TargetError, UsageError, explain
-from nncheck.gate.rules import Rules, judged
 from nncheck.lab.deadline import alarm, silenced
 from nncheck.observe.repository import file_of_target, folder_in_repository
 from nncheck.observe.source import user_frames
-from nncheck.process.outputs import Outputs, conclude
+from nncheck.process.outputs import Outputs
 from nncheck.process.prints import UserOutput
 from nncheck.report.paths import split_target
-from nncheck.report.terminal import Terminal, printable
 from nncheck.verdict import CheckResult, Cost, Report, TargetResult
 
 if TYPE_CHECKING:
@@ -35,8 +31,9 @@ if TYPE_CHECKING:
 FailOn = Literal["fail", "warn", "never"]
 
 Tell = Callable[..., None]
-"""Told of every event: ("target", text, selected ids), ("parts", TargetResult without checks), ("started", id, stage) and
-("check", result)."""
+"""Told of every event of a target: ("surroundings", dict), ("target", name) where another optimizer of a script begins,
+("parts", TargetResult without checks), ("started", id, stage), ("check", result), ("trace", a failure's whole traceback),
+("result", TargetResult) and ("interrupted",)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +43,6 @@ class Job:
     target: str
     selected: frozenset[str]
     config: Config
-    folder: Path = field(default_factory=Path.cwd)
-    """The working directory as the command found it."""
-
-    @property
-    def rules(self) -> Rules:
-        """What the configuration says of this target's findings."""
-        return Rules(config=self.config, target=self.target, folder=self.folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,61 +64,45 @@ class Options:
     """Whether the target is run as a script; None: if it is written to be."""
     arguments: tuple[str, ...] = ()
     """The script's own."""
+    at_once: int | None = None
+    """So many targets are checked side by side; None: one a core."""
 
 
-def run(options: Options, *, descriptors: bool, tell: Tell = lambda *_: None) -> int:
-    """Check the targets, print, write the files; returns the exit code. Nothing of the user's reaches standard output."""
-    begun = time.monotonic()
-    with UserOutput(descriptors=descriptors) as output:
-        stream = output.err if options.outputs.json == "-" else output.out
-        with Terminal(quiet=options.quiet, verbose=options.verbose, stream=stream) as terminal:
-            report = _check_all(options, terminal, output, tell, deadline=begun + options.budget)
-            tell("finishing")
-            if _draws(options):
-                _preload().join()  # matplotlib is not made to be used by one thread while another still imports it
-            conclude(report, options.outputs, terminal, out=output.out, stream=stream)
-        return report.exit_code
-
-
-def _check_all(options: Options, terminal: Terminal, output: UserOutput, tell: Tell, *, deadline: float) -> Report:
-    begun = time.monotonic()
-    results: list[TargetResult] = []
-    interrupted = False
-    for job in options.jobs:
-        try:
-            terminal.start(job.target)
-            tell("target", job.target, job.selected)
-            interrupted = _check_one(job, options, terminal, output, tell, deadline, results)
-        except KeyboardInterrupt:
-            interrupted = True
-            break
-        if interrupted:
-            break
-    return make_report(results, options, seconds=time.monotonic() - begun, interrupted=interrupted)
+def distinct(jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """The jobs, without those that name a file again, however it is written."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        file, name = split_target(job.target)[0], ""
+        if not os.path.exists(file):
+            file, _, name = file.rpartition(":")
+        key = f"{os.path.realpath(file)}:{name}" if os.path.exists(file) else job.target
+        found.setdefault(key, job)
+    return tuple(found.values())
 
 
 def make_report(
-    results: list[TargetResult], options: Options, *, seconds: float, interrupted: bool, environment: bool = True
+    results: list[TargetResult],
+    options: Options,
+    *,
+    seconds: float,
+    interrupted: bool,
+    surroundings: Mapping[str, str] | None = None,
+    notices: tuple[str, ...] = (),
 ) -> Report:
-    """The results as a report. `environment=False`: without asking torch about itself."""
+    """The results as a report. surroundings: what the process that has torch told; None: this is that process."""
     import datetime
 
     from nncheck._version import __version__
 
-    surroundings = {"nncheck": __version__, "seed": str(options.seed), "command": options.command}
-    # Not before the runner is there: an interrupt may have come in the middle of torch's import.
-    runner = sys.modules.get("nncheck.runner") if environment else None
-    if runner is not None and hasattr(runner, "environment"):
-        surroundings = runner.environment(
-            seed=options.seed, device=_device(options) or "as the model", command=options.command
-        )
-    under, notices = judged(results, {job.target: job.rules for job in options.jobs})
+    if surroundings is None:
+        surroundings = told_surroundings(options)
+    least = {"nncheck": __version__, "seed": str(options.seed), "command": options.command}
     return Report(
         nncheck_version=__version__,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        environment=surroundings,
+        environment=dict(surroundings) or least,
         targets=tuple(
-            dataclasses.replace(result, file=file_of_target(split_target(result.target)[0])) for result in under
+            dataclasses.replace(result, file=file_of_target(split_target(result.target)[0])) for result in results
         ),
         seconds=seconds,
         fail_on=options.fail_on,
@@ -138,51 +112,65 @@ def make_report(
     )
 
 
-def _check_one(
-    job: Job,
-    options: Options,
-    terminal: Terminal,
-    output: UserOutput,
-    tell: Tell,
-    deadline: float,
-    results: list[TargetResult],
-) -> bool:
-    """Check one target and add its results, one for each optimizer of a script; returns whether it was interrupted."""
+def told_surroundings(options: Options) -> dict[str, str]:
+    """What a result depends on besides the code; nothing where an interrupt came in the middle of torch's import."""
+    runner = sys.modules.get("nncheck.runner")
+    if runner is None or not hasattr(runner, "environment"):
+        return {}
+    found: dict[str, str] = runner.environment(
+        seed=options.seed, device=_device(options) or "as the model", command=options.command
+    )
+    return found
+
+
+def check_job(job: Job, options: Options, tell: Tell, *, output: UserOutput, deadline: float) -> None:
+    """Check one target, telling of its results as they come, one for each optimizer of a script.
+
+    Raises UsageError for a device that is not there.
+    """
+    began = time.monotonic()
+    try:
+        problem = _load_and_check(job, options, tell, output, deadline)
+    except KeyboardInterrupt:
+        tell("interrupted")
+        return
+    if problem is not None:
+        text = problem + _printed(output)
+        tell("result", failed_target(shown_target(job.target, options), text, seconds=time.monotonic() - began))
+
+
+def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, deadline: float) -> str | None:
+    """What is told of one target; why it could not be used, if it could not."""
+    import nncheck.runner  # noqa: F401  # it knows the surroundings
     from nncheck.lab.snapshot import seed_everything
     from nncheck.target import use_target
     from nncheck.target.loading import isolated
 
+    tell("surroundings", told_surroundings(options))
+
     def failed(error: BaseException) -> None:
         if options.full_traceback:
-            terminal.close()  # a spinner would draw over it
             seen: list[BaseException] = []
             while isinstance(error, TargetError) and error.__context__ is not None and error not in seen:
                 seen.append(error)
                 error = error.__context__
-            output.err.write(printable("".join(traceback.format_exception(error))))
-
-    interrupted = False
+            tell("trace", "".join(traceback.format_exception(error)))
 
     def use(found: tuple[Found, ...]) -> None:
-        nonlocal interrupted
         for part in found:
-            if interrupted:
-                return
             name = shown_target(job.target, options) + (f" [{part.label}]" if part.label else "")
             if part is not found[0]:
-                terminal.start(name)
-                tell("target", name, job.selected)
+                tell("target", name)
             with silenced():  # each of these keeps the time by itself
-                setup = _assemble(name, part, options, terminal, tell, deadline)
-                result, interrupted = _check(job, name, setup, options, terminal, tell, deadline, failed)
+                setup = _assemble(name, part, options, tell, deadline)
+                result, interrupted = _check(job, name, setup, options, tell, deadline, failed)
             if result.problem is not None:
                 result = dataclasses.replace(result, problem=result.problem + _printed(output))
-            results.append(result)
+            tell("result", result)
+            if interrupted:
+                tell("interrupted")
+                return
 
-    began = time.monotonic()
-    output.forget()
-    if _draws(options):
-        _preload()
     with isolated():
         try:
             cpu = options.device == "cpu"
@@ -191,17 +179,13 @@ def _check_one(
                 use_target(
                     job.target, use, flags=options.flags, capture=options.capture, arguments=options.arguments, cpu=cpu
                 )
-            return interrupted
+            return None
         except OutOfTime as stop:
             late = f"the time budget of {options.budget:g} s ran out while the target was loaded"
-            problem = explain(TargetError(late, places=user_frames(stop)))
+            return explain(TargetError(late, places=user_frames(stop)))
         except TargetError as error:
             failed(error)
-            problem = explain(error)
-    results.append(
-        failed_target(shown_target(job.target, options), problem + _printed(output), seconds=time.monotonic() - began)
-    )
-    return False
+            return explain(error)
 
 
 def shown_target(text: str, options: Options) -> str:
@@ -214,7 +198,7 @@ def _printed(output: UserOutput) -> str:
     return "\n  it printed last:" + "".join(f"\n    {line}" for line in lines) if lines else ""
 
 
-def _assemble(text: str, found: Found, options: Options, terminal: Terminal, tell: Tell, deadline: float) -> Setup:
+def _assemble(text: str, found: Found, options: Options, tell: Tell, deadline: float) -> Setup:
     import torch
 
     from nncheck.runner import describe_optimizer, loss_name
@@ -225,7 +209,6 @@ def _assemble(text: str, found: Found, options: Options, terminal: Terminal, tel
             found.recipe, seed=options.seed, device=_device(options), origins=found.origins, names=found.names,
             notes=found.notes,
         )  # fmt: skip
-    terminal.bound(setup.bound, setup.notes)
     parameters = [p for p in setup.model.parameters() if not torch.nn.parameter.is_lazy(p)]
     tell(
         "parts",
@@ -243,7 +226,6 @@ def _check(
     name: str,
     setup: Setup,
     options: Options,
-    terminal: Terminal,
     tell: Tell,
     deadline: float,
     failed: Callable[[Exception], None],
@@ -263,7 +245,7 @@ def _check(
             seed=options.seed,
             device=device,
             deadline=deadline,
-            listener=_Both(terminal, tell, job.rules),
+            listener=_Teller(tell),
             failed=failed,
             notes=job.config.checklist,
         )
@@ -272,18 +254,16 @@ def _check(
     return result, False
 
 
-class _Both:
-    """Tells the terminal, under the project's rules, and the process that watches over this one, as the check gave it."""
+class _Teller:
+    """Tells what the runner says."""
 
-    def __init__(self, terminal: Terminal, tell: Tell, rules: Rules) -> None:
-        self._terminal, self._tell, self._rules = terminal, tell, rules
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
 
     def check_started(self, id: str, stage: str) -> None:
-        self._terminal.check_started(id, stage)
         self._tell("started", id, stage)
 
     def check_done(self, result: CheckResult) -> None:
-        self._terminal.check_done(self._rules.on_check(result))
         self._tell("check", result)
 
 
@@ -297,20 +277,6 @@ def _device(options: Options) -> torch.device | None:
     if not ready[options.device]:
         raise UsageError(f"--device {options.device}: torch {torch.__version__} finds no such device here")
     return torch.device(options.device)
-
-
-def _draws(options: Options) -> bool:
-    return options.outputs.report is not None or options.outputs.save_plots is not None
-
-
-@functools.cache
-def _preload() -> threading.Thread:
-    """Import matplotlib beside the checks: it takes 0.7 s, and they mostly leave a core idle."""
-    from nncheck.report.figures import preload
-
-    thread = threading.Thread(target=preload, name="nncheck-preload", daemon=True)
-    thread.start()
-    return thread
 
 
 def failed_target(text: str, problem: str, *, seconds: float) -> TargetResult:

@@ -1,7 +1,8 @@
-"""A small process that watches over the one that works: whatever the user's code does, there is a report and an exit code.
+"""A process without torch that watches over those that work: whatever the user's code does, there is a report and an exit code.
 
 A loop inside C code that never looks at a signal, a crash of the interpreter, an `os._exit`, the kernel's out-of-memory
-killer: none of these can be answered from within. The watcher never imports torch; it is told of every result as it comes.
+killer: none of these can be answered from within. Each target has a process of its own; this one is told of every result
+as it comes, and no target's end or delay takes another.
 """
 
 from __future__ import annotations
@@ -12,192 +13,269 @@ import os
 import signal
 import sys
 import time
-from multiprocessing.connection import Connection
-from types import FrameType
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import reduction
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from nncheck.errors import UsageError
-from nncheck.process import session
-from nncheck.process.outputs import conclude
-from nncheck.process.parent import die_with_the_parent
+from nncheck.process.book import Book
+from nncheck.process.nursery import serve
 from nncheck.process.session import Options
-from nncheck.registry import catalogue, order_findings
-from nncheck.report.terminal import Terminal, printable
-from nncheck.verdict import CheckResult, TargetResult, errored, skipped
 
-# After the budget the worker may still finish a step that looks at the clock, put things back and draw the report.
+# After the budget a target may still finish a step that looks at the clock, put things back and tell the rest.
 GRACE_SECONDS = 20.0
 
-# A second Ctrl-C within this time is the same one: a terminal sends it to both processes.
-SAME_INTERRUPT_SECONDS = 0.5
+OWN_FAULT = "nncheck failed in its own code; please report this:"
+
+# How long after a signal this process looks what is to be done.
+LOOK_SECONDS = 0.5
 
 
-def run(options: Options) -> int:
-    """`session.run` in a process of its own, watched; returns the exit code."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    worker = os.fork()
-    if worker == 0:
-        receiver.close()
-        _work(options, sender)
-    sender.close()
-    return _Watch(options, worker, receiver).run()
+class Broken(Exception):
+    """nncheck failed in its own code; the text is the traceback."""
 
 
-def _work(options: Options, sender: Connection) -> None:
-    """The worker: never returns."""
-    die_with_the_parent()
-    # OpenMP's threads spin while they wait, each for its own core. With other work on the same two cores a run took 10 to 17 s;
-    # with a short spin 8 s, and alone as long as before (4.1 to 4.6 s). Set before torch is loaded; the user's own value stays.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    last = 0.0
+def cores() -> int:
+    """So many processors this process may use; a container's share of them counts."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        share, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        if share != "max":
+            usable = min(usable, max(1, int(share) // int(period)))
+    return usable
 
-    def interrupt(_: int, __: FrameType | None) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last > SAME_INTERRUPT_SECONDS:
-            last = now
-            raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupt)
-
-    def tell(*event: Any) -> None:
-        if event[0] == "finishing":  # what is being written is written to the end
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with contextlib.suppress(OSError):
-            sender.send(event)
-
-    code = 2
+@contextmanager
+def interrupts_noted() -> Iterator[list[int]]:
+    """Inside, signals that ask this process to end are only listed: what is being written is written to the end."""
+    listed: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: listed.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
-        code = session.run(options, descriptors=True, tell=tell)
-    except UsageError as error:
-        print(f"nncheck: {error}", file=sys.stderr)
-    except KeyboardInterrupt:
-        code = 130
-    except BaseException:  # noqa: BLE001  # a bug of ours, told as one: the exit code says "could not run"
-        import traceback
+        yield listed
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
-        print("nncheck failed in its own code; please report this:", file=sys.stderr)
-        print(printable(traceback.format_exc()), file=sys.stderr)
-    tell("done", code)
+
+def watch(
+    options: Options,
+    book: Book,
+    *,
+    waiting: list[int],
+    slots: int,
+    deadline: float,
+    interrupts: list[int],
+    at_work: Callable[[], None],
+) -> None:
+    """Check the jobs whose places are `waiting`, at most `slots` of them side by side, and tell the book.
+
+    at_work: called once, when torch is imported and the first of them begins. Raises UsageError for an option that cannot be met
+    here, and Broken.
+    """
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code)  # threads and exit handlers of the user's code may never end
+        stream.flush()
+    ours, theirs = multiprocessing.Pipe()
+    watcher = os.getpid()
+    nursery = os.fork()
+    if not nursery:
+        ours.close()
+        serve(
+            options, theirs, watcher=watcher, deadline=deadline, threads=max(1, cores() // slots) if slots > 1 else None
+        )
+    theirs.close()
+    watching = _Watch(
+        options, book, ours, nursery, interrupts, at_work, waiting=waiting, slots=slots, deadline=deadline
+    )
+    try:
+        watching.run()
+    finally:
+        watching.end()
+
+
+@dataclass(kw_only=True)
+class _Child:
+    """A target at work. told: it has said that this is all. open: more may come. why: how it failed, if it said so."""
+
+    index: int
+    pid: int
+    events: Connection
+    begun: float
+    told: bool = False
+    open: bool = True
+    why: str = ""
 
 
 class _Watch:
-    """What the worker has told so far, and how long it may still take."""
+    """Which targets are at work, which wait, and how long that may take."""
 
-    def __init__(self, options: Options, worker: int, receiver: Connection) -> None:
+    def __init__(
+        self,
+        options: Options,
+        book: Book,
+        control: Connection,
+        nursery: int,
+        interrupts: list[int],
+        at_work: Callable[[], None],
+        *,
+        waiting: list[int],
+        slots: int,
+        deadline: float,
+    ) -> None:
         self._options = options
-        self._worker = worker
-        self._receiver = receiver
-        self._begun = time.monotonic()
-        self._hard_end = self._begun + options.budget + GRACE_SECONDS
-        self._targets: list[TargetResult] = []
-        self._checks: list[CheckResult] = []
-        self._running: str | None = None
-        self._selected: frozenset[str] = frozenset()
-        self._code: int | None = None
-        self._interrupts = 0
+        self._book = book
+        self._control = control
+        self._nursery = nursery
+        self._interrupts = interrupts
+        self._at_work: Callable[[], None] | None = at_work
+        self._answered = 0
+        self._waiting = deque(waiting)
+        self._asked: list[int] = []
+        self._children: dict[int, _Child] = {}
+        self._slots = slots
+        self._deadline = deadline
+        self._hard_end = deadline + GRACE_SECONDS
+        # One that takes longer than this goes on, and no longer keeps those that wait from beginning.
+        self._share = options.budget * slots / max(len(waiting), 1)
 
-    def run(self) -> int:
-        signal.signal(signal.SIGINT, self._interrupt)
-        signal.signal(signal.SIGTERM, self._interrupt)
-        gone = False
-        while not gone and self._code is None:
+    def run(self) -> None:
+        """Until every target is done with. Raises UsageError and Broken as `watch`."""
+        while self._waiting or self._asked or self._children:
+            self._interrupt()
+            self._start()
             left = self._hard_end - time.monotonic()
             if left <= 0:
-                return self._take_over(
-                    f"did not end {GRACE_SECONDS:g} s after the budget of {self._options.budget:g} s"
+                self._give_up(f"did not end {GRACE_SECONDS:g} s after the budget of {self._options.budget:g} s")
+                return
+            events = {child.events: child for child in self._children.values() if child.open}
+            ready = wait([self._control, *events], timeout=min(left, LOOK_SECONDS))
+            for connection in ready:
+                if connection in events:
+                    self._hear(events[connection])
+            if self._control in ready and not self._listen():
+                return
+
+    def end(self) -> None:
+        """Whatever still runs is killed."""
+        self._control.close()  # at which the nursery ends, and its children with it
+        end = time.monotonic() + LOOK_SECONDS
+        with contextlib.suppress(ChildProcessError):
+            while not os.waitpid(self._nursery, os.WNOHANG)[0]:
+                if time.monotonic() > end:
+                    _kill(self._nursery)
+                time.sleep(0.005)
+
+    def _start(self) -> None:
+        now = time.monotonic()
+        busy = sum(now - child.begun < self._share for child in self._children.values())
+        while self._waiting and len(self._asked) + busy < self._slots:
+            index = self._waiting.popleft()
+            if now >= self._deadline:
+                self._book.left_out(
+                    index, f"the time budget of {self._options.budget:g} s ran out before its turn came"
                 )
-            try:
-                if self._receiver.poll(min(left, 5.0)):
-                    self._hear(self._receiver.recv())
-            except (EOFError, OSError):
-                gone = True
-        status = self._wait()
-        if self._code is not None:
-            return self._code
-        return self._take_over(_death(status), killed=False)
+                continue
+            self._book.begin(index)
+            self._asked.append(index)
+            with contextlib.suppress(OSError):  # it is gone: that is heard soon
+                self._control.send(index)
 
-    def _hear(self, event: tuple[Any, ...]) -> None:
-        match event:
-            case ("target", str(text), frozenset() as selected):
-                self._keep()
-                self._selected = selected
-                self._targets.append(session.failed_target(text, "not loaded", seconds=0.0))
-            case ("parts", TargetResult() as parts):
-                self._targets[-1] = parts
-            case ("started", str(id), _):
-                self._running = id
-            case ("check", CheckResult() as result):
-                self._checks.append(result)
-                self._running = None
-            case ("done", int(code)):
-                self._code = code
-
-    def _keep(self) -> None:
-        """The target at hand is done with."""
-        if self._targets and self._checks:
-            results = {result.id: result for result in self._checks}
-            self._targets[-1] = _with(self._targets[-1], checks=tuple(self._checks), findings=order_findings(results))
-        self._checks, self._running = [], None
-
-    def _interrupt(self, _: int, __: FrameType | None) -> None:
-        self._interrupts += 1
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._worker, signal.SIGINT)
-        if self._interrupts > 1:  # it did not listen: not for long any more
+    def _interrupt(self) -> None:
+        """Pass on what has been asked of this process since it was last looked at."""
+        asked = len(self._interrupts)
+        if asked == self._answered:
+            return
+        self._answered = asked
+        self._waiting.clear()
+        self._book.interrupted = True
+        for child in self._children.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGINT)
+        if not self._children:  # torch is being imported: nothing is lost
+            self._asked.clear()
+        if asked > 1:  # they did not listen: not for long any more
             self._hard_end = min(self._hard_end, time.monotonic() + 3.0)
 
-    def _wait(self) -> int:
-        """The worker's wait status; it is killed if it does not leave."""
-        end = time.monotonic() + 5.0
-        while time.monotonic() < end:
-            pid, status = os.waitpid(self._worker, os.WNOHANG)
-            if pid:
-                return status
-            time.sleep(0.01)
-        os.kill(self._worker, signal.SIGKILL)
-        return os.waitpid(self._worker, 0)[1]
+    def _listen(self) -> bool:
+        """What the nursery says; whether it is still there."""
+        try:
+            event = self._control.recv()
+            match event:
+                case ("forked", int(index), int(pid)):
+                    events = Connection(reduction.recv_handle(self._control), writable=False)
+                    self._asked.remove(index)
+                    self._children[index] = _Child(index=index, pid=pid, events=events, begun=time.monotonic())
+                    if self._at_work is not None:
+                        self._at_work()
+                        self._at_work = None
+                    if self._interrupts:
+                        os.kill(pid, signal.SIGINT)
+                case ("ended", int(index), int(status)):
+                    self._ended(index, status)
+                case ("broken", str(text)):
+                    raise Broken(text)
+        except (EOFError, OSError):
+            self._give_up(_death(os.waitpid(self._nursery, 0)[1]))
+            return False
+        return True
 
-    def _take_over(self, why: str, *, killed: bool = True) -> int:
-        """The worker is lost: write what it told."""
-        if killed:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._worker, signal.SIGKILL)
-            os.waitpid(self._worker, 0)
-        if sys.stdout.isatty():
-            sys.stdout.write("\x1b[?25h\n")  # the worker may have hidden the cursor
-        seconds = time.monotonic() - self._begun
-        entries = {entry.id: entry for entry in catalogue() if entry.id in self._selected}
-        done = {result.id for result in self._checks}
-        if self._targets and (self._running or self._checks):
-            for id, entry in entries.items():
-                if id not in done:
-                    verdict = errored(f"the process {why} during this check") if id == self._running else skipped(why)
-                    self._checks.append(
-                        CheckResult(id=id, stage=entry.stage, verdict=verdict, seconds=0.0, doc=entry.doc)
-                    )
-            self._keep()
-        elif self._targets:
-            self._targets[-1] = _with(self._targets[-1], problem=f"the process {why} before the first check")
-        report = session.make_report(
-            self._targets, self._options, seconds=seconds, interrupted=self._interrupts > 0, environment=False
-        )
-        stream = sys.stderr if self._options.outputs.json == "-" else sys.stdout
-        with Terminal(quiet=self._options.quiet, verbose=self._options.verbose, stream=stream) as terminal:
-            conclude(report, self._options.outputs, terminal, out=sys.stdout, stream=stream)
-        return report.exit_code
+    def _hear(self, child: _Child) -> None:
+        """Everything that a target has told by now."""
+        with contextlib.suppress(EOFError, OSError):
+            while child.events.poll():
+                self._note(child, child.events.recv())
+            return
+        child.events.close()  # nothing comes any more; how it ended, the nursery says
+        child.open = False
+
+    def _note(self, child: _Child, event: tuple[Any, ...]) -> None:
+        match event:
+            case ("done",):
+                child.told = True
+            case ("unusable", str(text)):
+                raise UsageError(text)
+            case ("broken", str(text)):
+                self._book.hear(child.index, ("trace", f"{OWN_FAULT}\n{text}"))
+                child.why = "failed in nncheck's own code"
+            case _:
+                self._book.hear(child.index, event)
+
+    def _ended(self, index: int, status: int) -> None:
+        child = self._children[index]
+        if child.open:
+            self._hear(child)
+        del self._children[index]
+        if child.told:
+            self._book.ended(index)
+        else:
+            self._book.lost(index, child.why or _death(status))
+
+    def _give_up(self, why: str) -> None:
+        for index, child in list(self._children.items()):
+            if child.open:
+                self._hear(child)
+            _kill(child.pid)
+            del self._children[index]
+            if child.told:
+                self._book.ended(index)
+            else:
+                self._book.lost(index, why)
+        for index in self._asked:
+            self._book.lost(index, why)
+        for index in self._waiting:
+            self._book.left_out(index, f"the process {why} before its turn came")
 
 
-def _with(target: TargetResult, **changes: Any) -> TargetResult:
-    import dataclasses
-
-    return dataclasses.replace(target, **changes)
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _death(status: int) -> str:

@@ -1,0 +1,114 @@
+"""The targets of one run: what each has told is kept, and drawn so that no target's lines stand between another's."""
+
+from __future__ import annotations
+
+from typing import Any, TextIO
+
+from nncheck.gate.rules import notices
+from nncheck.process.heard import Heard
+from nncheck.process.session import Options, make_report
+from nncheck.report.terminal import Terminal, printable
+from nncheck.verdict import CheckResult, Report, TargetResult
+
+
+class Book:
+    """Told of the events of every job by its place in `options.jobs`: `begin`, then `hear`, then one of the other three.
+
+    live: only one is at work at a time, and its lines are drawn as they come; else they are drawn together as it ends.
+    errors: where tracebacks go.
+    """
+
+    def __init__(self, options: Options, terminal: Terminal, *, errors: TextIO, live: bool) -> None:
+        self.interrupted = False
+        self._options = options
+        self._terminal = terminal
+        self._errors = errors
+        self._live = live
+        self._heard = [Heard(job, options) for job in options.jobs]
+        self._kept: dict[int, list[tuple[Any, ...]]] = {}
+        self._over: list[int] = []
+        self._front: int | None = None
+        self._doing: dict[int, str] = {}
+
+    def begin(self, index: int) -> None:
+        """A target's turn has come."""
+        self._kept[index] = []
+        if self._live and self._front is None:
+            self._front = index
+        self.hear(index, ("target", self._options.jobs[index].target))
+
+    def hear(self, index: int, event: tuple[Any, ...]) -> None:
+        """One event of `session.Tell`."""
+        heard = self._heard[index]
+        heard.hear(event)
+        match event:
+            case ("interrupted",):
+                self.interrupted = True
+            case ("check", CheckResult() as result):
+                event = ("check", heard.rules.on_check(result))
+        if index == self._front:
+            self._draw(event)
+            return
+        self._kept[index].append(event)
+        if not self._live and event[0] in ("target", "started"):
+            self._doing[index] = (
+                f"{self._options.jobs[index].target}: {event[1] if event[0] == 'started' else 'loading'}"
+            )
+            self._terminal.waiting(" · ".join(self._doing.values()))
+
+    def ended(self, index: int) -> None:
+        """All is told."""
+        self._doing.pop(index, None)
+        self._over.append(index)
+        if self._front == index:
+            del self._kept[index]
+            self._front = None
+        if self._front is not None:  # its lines are not torn apart
+            return
+        for done in self._over:
+            self._draw_kept(done)
+        self._over.clear()
+        if self._live and self._kept:
+            self._front = next(iter(self._kept))
+            self._draw_kept(self._front)
+            self._kept[self._front] = []
+
+    def lost(self, index: int, why: str) -> None:
+        """Its process is gone: "was ended by SIGSEGV"."""
+        self._heard[index].lost(why)
+        self.ended(index)
+
+    def left_out(self, index: int, why: str) -> None:
+        """There is no time for it any more."""
+        self._heard[index].left_out(why)
+
+    def report(self, *, seconds: float) -> Report:
+        """Everything that was told, targets in the order in which they were named."""
+        told = (heard.surroundings for heard in self._heard if heard.surroundings)
+        return make_report(
+            [heard.rules.on_target(result) for heard in self._heard for result in heard.results],
+            self._options,
+            seconds=seconds,
+            interrupted=self.interrupted,
+            surroundings=next(told, {}),
+            notices=notices([(heard.rules, heard.results) for heard in self._heard]),
+        )
+
+    def _draw_kept(self, index: int) -> None:
+        for event in self._kept.pop(index, ()):
+            self._draw(event)
+
+    def _draw(self, event: tuple[Any, ...]) -> None:
+        match event:
+            case ("target", str(name)):
+                self._terminal.start(name)
+            case ("parts", TargetResult() as parts):
+                self._terminal.bound(parts.bound, parts.notes)
+            case ("started", str(id), str(stage)):
+                self._terminal.check_started(id, stage)
+            case ("check", CheckResult() as result):
+                self._terminal.check_done(result)
+            case ("trace", str(text)):
+                self._terminal.close()  # a spinner would draw over it
+                self._errors.write(printable(text))
+                self._errors.flush()

@@ -1,0 +1,79 @@
+"""What one target has told so far, and what is said of it if its process is lost."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from nncheck.gate.rules import Rules
+from nncheck.process.session import Job, Options, failed_target, shown_target
+from nncheck.registry import catalogue, order_findings
+from nncheck.verdict import CheckResult, Cost, TargetResult, errored, skipped
+
+
+class Heard:
+    """The events of one job, as `session.Tell` lists them. results: one for each optimizer that is done with, in order, as told;
+    the configuration's rules change what is shown of them.
+    """
+
+    def __init__(self, job: Job, options: Options) -> None:
+        self.results: list[TargetResult] = []
+        self.rules = Rules(config=job.config, target=job.target)
+        self.surroundings: dict[str, str] = {}
+        self._job = job
+        self._name = shown_target(job.target, options)
+        self._begun = time.monotonic()
+        self._parts: TargetResult | None = None
+        self._checks: list[CheckResult] = []
+        self._running: str | None = None
+
+    def hear(self, event: tuple[Any, ...]) -> None:
+        """One event. Others than these are for whoever draws."""
+        match event:
+            case ("surroundings", dict() as surroundings):
+                self.surroundings = surroundings
+            case ("target", str()):
+                self._begun = time.monotonic()
+            case ("parts", TargetResult() as parts):
+                self._parts = parts
+            case ("started", str(id), _):
+                self._running = id
+            case ("check", CheckResult() as result):
+                self._checks.append(result)
+                self._running = None
+            case ("result", TargetResult() as target):
+                self.results.append(target)
+                self._parts, self._checks, self._running = None, [], None
+
+    def lost(self, why: str) -> None:
+        """The process is gone: what it told stays, the check at hand could not tell, those after it did not run."""
+        seconds = time.monotonic() - self._begun
+        if self._parts is None or not (self._running or self._checks):
+            parts = self._parts or failed_target(self._name, "", seconds=seconds)
+            problem = f"the process {why} before the first check"
+            self.results.append(
+                dataclasses.replace(parts, problem=problem, seconds=seconds, cost=Cost(seconds=seconds))
+            )
+            return
+        results = {result.id: result for result in self._checks}
+        for entry in catalogue():
+            if entry.id in self._job.selected and entry.id not in results:
+                during = entry.id == self._running
+                verdict = errored(f"the process {why} during this check") if during else skipped(f"the process {why}")
+                results[entry.id] = CheckResult(
+                    id=entry.id, stage=entry.stage, verdict=verdict, seconds=0.0, doc=entry.doc
+                )
+        self.results.append(
+            dataclasses.replace(
+                self._parts,
+                checks=tuple(results.values()),
+                findings=order_findings(results),
+                seconds=seconds,
+                cost=Cost(seconds=seconds),
+            )
+        )
+
+    def left_out(self, why: str) -> None:
+        """It never began."""
+        self.results.append(failed_target(self._name, why, seconds=0.0))
