@@ -20,6 +20,7 @@ import jinja2
 from markupsafe import Markup
 
 from nncheck.report import figures
+from nncheck.report.accepted import accepted, level_set, shown_status
 from nncheck.report.describe import describe_sample
 from nncheck.report.drawing import omitted
 from nncheck.report.drawing.samples import MAX_SAMPLES
@@ -90,7 +91,7 @@ class Card:
 
     @property
     def finding(self) -> bool:
-        return self.result.status in (Status.FAIL, Status.WARN, Status.ERROR)
+        return self.result.is_finding or self.result.status is Status.ERROR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,7 @@ def _render(template: str, report: Report, *, anchors: bool, **more: Any) -> str
         first=first[1] if first else None,
         first_target=first[0] if first else "",
         counts=counts(checks),
+        accepted=[(target, entry) for target in report.targets for entry in accepted(target)],
         data=_without_pixels(to_dict(report)),
         **more,
     )  # fmt: skip
@@ -151,10 +153,12 @@ def _environment() -> jinja2.Environment:
         "duration": duration,
         "icon": ICONS.__getitem__,
         "inline": inline,
+        "level_set": level_set,
         "moment": moment,
         "number": number,
         "prose": prose,
         "said": said,
+        "shown_status": shown_status,
         "trial": trial,
         "where": where,
         "word": WORDS.__getitem__,
@@ -197,7 +201,7 @@ def _view(report: Report, n: int, salt: str) -> TargetView:
             result=result,
             pictures=tuple(_pictures(result, f"{salt}{anchor}")),
             rerun=rerun_command(report, target, result.id),
-            markdown=finding_markdown(report, target, result) if result.status not in _QUIET else "",
+            markdown="" if shown_status(result) in _QUIET else finding_markdown(report, target, result),
         )
         cards[id(result)] = card
     stages = tuple(

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from nncheck.report.html import to_fragment, to_html
 from tests.report import golden
+from tests.report.marked import marked
 
 # What Jenkins sends with the files of a build.
 CI_POLICY = "sandbox; default-src 'none'; img-src 'self'; style-src 'self'"
@@ -41,6 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pages = {
         "one.html": to_html(golden.report()),
         "good.html": to_html(golden.report(golden.healthy())),
+        "marked.html": to_html(marked()),
         "several.html": to_html(golden.report(golden.healthy(), golden.target(), golden.unusable())),
         "cell.html": f'<!doctype html><html lang="en"><title>cell</title><body><p id="outside">outside</p><main>'
         f"{to_fragment(golden.report())}</main>",
@@ -99,7 +101,7 @@ def visit(browser: Browser, site: str) -> Iterator[Opened]:
     assert errors == []
 
 
-PAGES = ["/one.html", "/good.html", "/several.html"]
+PAGES = ["/one.html", "/good.html", "/marked.html", "/several.html"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
