@@ -1,7 +1,8 @@
-"""`nncheck list`, `explain` and `checklist`: what there is to check, and what is done."""
+"""`nncheck list`, `explain`, `config` and `checklist`: what there is to check, what is in force, and what is done."""
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,24 @@ def list_checks() -> None:
 
 
 @app.command()
+def config(
+    target: Annotated[str, typer.Argument(metavar="[TARGET]", help="Whose configuration; else this folder's.")] = ".",
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Print what is in force without options, and where each value came from."""
+    from nncheck.config import config_for
+    from nncheck.config.telling import config_data, config_lines
+    from nncheck.report.terminal import printable
+
+    try:
+        found = config_for(target)
+        text = dumps(config_data(found), indent=1) if json else "\n".join(map(printable, config_lines(found)))
+    except UsageError as error:
+        stop(told(error))
+    typer.echo(text)
+
+
+@app.command()
 def checklist(
     target: Annotated[str, typer.Argument(metavar="[TARGET]", help="Whose nncheck.toml holds the ticks.")] = ".",
     result: Annotated[
@@ -40,11 +59,11 @@ def checklist(
     from nncheck.config import config_for
 
     try:
-        config = config_for(target)
+        ticks = config_for(target)
         checks = {} if result is None else {c.id: c.status for t in read_result(result).targets for c in t.checks}
     except UsageError as error:
         stop(told(error))
-    for line in checklist_lines(tick(checks, config.checklist), path=config.path, asked=result is not None):
+    for line in checklist_lines(tick(checks, ticks.checklist), path=ticks.path, asked=result is not None):
         typer.echo(line)
 
 
