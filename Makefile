@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Microsoft's validator of SARIF files, which brings its own runtime.
+SARIF := @microsoft/sarif-multitool-$(shell uname -s | tr A-Z a-z)
+SARIF_VERSION := 5.7.0
 # One thread a process: small models run faster so, and the tests run in several processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test bench score compare lint format docs picture browser clean
+.PHONY: help demo test bench score compare lint format docs picture browser sarif clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -15,7 +18,7 @@ help:  ## show this list
 demo: $(VENV)/.run  ## check the healthy digits example: terminal, nncheck-report.html, nncheck-result.json
 	$(BIN)/nncheck run examples/digits_cnn.py --json nncheck-result.json
 
-test: $(VENV)/.dev browser  ## the whole test suite
+test: $(VENV)/.dev browser sarif  ## the whole test suite
 	$(BIN)/python -m pytest -n auto
 
 bench: $(VENV)/.dev  ## cost in training steps, memory, growth with depth, start-up times
@@ -51,6 +54,8 @@ browser:  ## a Chromium for the tests of the HTML report; installed with apt-get
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
 	  else echo "make: no Chromium found; the browser tests need one (install the package chromium)" >&2; fi; }
 
+sarif: build/sarif/$(SARIF_VERSION)  ## the validator for the tests of the SARIF output; installed with npm
+
 clean:  ## remove the environment and everything generated
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis nncheck-report.html nncheck-result.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -73,3 +78,10 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.compare: $(VENV)/.dev
 	$(INSTALL) --no-deps --target $(VENV)/compare torchtest2 pytest-torch
 	@touch $@
+
+# Its installation script only sets the bit that npm may not let it set.
+build/sarif/$(SARIF_VERSION):
+	@if command -v npm >/dev/null; then \
+	  npm install --silent --no-audit --no-fund --prefix build/sarif $(SARIF)@$(SARIF_VERSION) && \
+	  chmod u+x build/sarif/node_modules/$(SARIF)/Sarif.Multitool && touch $@; \
+	else echo "make: no npm found; the SARIF tests need $(SARIF) from it (install Node.js)" >&2; fi

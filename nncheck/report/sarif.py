@@ -119,7 +119,6 @@ def _rule(results: list[CheckResult]) -> dict[str, Any]:
     level = "warning" if Status.WARN in statuses and Status.FAIL not in statuses else "error"
     return {
         "id": first.id,
-        "name": "".join(word.capitalize() for word in first.id.split("-")),
         "shortDescription": {"text": _cut(doc.title) or first.id},
         "fullDescription": {"text": _cut(doc.what) or first.id},
         "help": {"text": _help(doc, "{}:") or first.id, "markdown": _help(doc, "## {}") or first.id},
