@@ -43,6 +43,8 @@ class _Reader:
                 line = self._line()
                 self._at += 2 if many else 1
                 table = self._in_last(self._key(), counts)
+                for n in range(1, len(table)):
+                    self._keep(table[:n], line)
                 if many:
                     counts[table] = counts.get(table, -1) + 1
                     self._keep(table, line)

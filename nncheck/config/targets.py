@@ -56,18 +56,18 @@ def is_file_name(target: str) -> bool:
 def _meant(entry: str, folder: Path, where: str) -> list[str]:
     """What an entry stands for, as seen from the configuration's folder."""
     location, name = split_name(entry)
-    if not is_file_name(location):
+    path = folder / location
+    if not is_file_name(location) and (not path.is_dir() or (path / "__init__.py").is_file()):
         return [entry]  # a module: found from the working directory, as on the command line
-    if glob.has_magic(location) and not (folder / location).is_file():
+    if glob.has_magic(location) and not path.is_file():
         found = sorted(
-            PurePath(path).as_posix()
-            for path in glob.iglob(location, root_dir=folder, recursive=True)
-            if path.endswith(SUFFIXES) and PurePath(path).name != "__init__.py" and (folder / path).is_file()
+            PurePath(file).as_posix()
+            for file in glob.iglob(location, root_dir=folder, recursive=True)
+            if file.endswith(SUFFIXES) and PurePath(file).name != "__init__.py" and (folder / file).is_file()
         )
         if not found:
             raise UsageError(f"{where}: no Python file matches {location!r} in {folder}")
-        return [path + name for path in found]
-    path = folder / location
+        return [file + name for file in found]
     if path.is_dir():
         raise UsageError(f'{where}: {location} is a folder; its files are "{location.rstrip("/")}/*.py"')
     if not path.is_file():
