@@ -14,8 +14,8 @@ from nncheck.errors import UsageError
 SUFFIXES = (".py", ".pyw", ".ipynb")
 
 
-def listed(config: Config) -> tuple[str, ...]:
-    """The targets in the order of the list, those of a glob by name, as a person in the working directory types them.
+def listed(config: Config, start: Path | None = None) -> tuple[str, ...]:
+    """The targets in the order of the list, those of a glob by name, as a person types them in `start` or the working directory.
 
     A glob means Python files and notebooks: no `__init__.py`, nothing in a hidden folder. What `exclude` names is left out.
     Raises UsageError, with file and line, for a path that does not exist and a glob that matches nothing.
@@ -29,7 +29,7 @@ def listed(config: Config) -> tuple[str, ...]:
     kept = [text for text in found if not _excluded(text, config.exclude)]
     if found and not kept:
         raise UsageError(f"{config.sources.get('exclude', config.path)}: exclude leaves none of the targets")
-    return tuple(_typed(text, folder) for text in kept)
+    return tuple(_typed(text, folder, start) for text in kept)
 
 
 def is_gone(pattern: str, folder: Path) -> bool:
@@ -96,6 +96,6 @@ def _fits(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
     return bool(parts) and fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
 
 
-def _typed(text: str, folder: Path) -> str:
+def _typed(text: str, folder: Path, start: Path | None) -> str:
     location, name = split_name(text)
-    return os.path.relpath(folder / location) + name if is_file_name(location) else text
+    return os.path.relpath(folder / location, start) + name if is_file_name(location) else text

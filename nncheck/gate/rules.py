@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
@@ -17,7 +17,6 @@ from nncheck.config import Accept, Config
 from nncheck.config.targets import is_file_name, is_gone, listed, matches, split_name
 from nncheck.errors import UsageError
 from nncheck.registry import order_findings
-from nncheck.report.paths import split_target
 from nncheck.verdict import CheckResult, Place, Status, TargetResult
 
 _FINDINGS = (Status.FAIL, Status.WARN)
@@ -109,16 +108,6 @@ class Rules:
             return PurePath(whole).as_posix()
 
 
-def judged(
-    results: Sequence[TargetResult], rules: Mapping[str, Rules]
-) -> tuple[tuple[TargetResult, ...], tuple[str, ...]]:
-    """The results under the rules of their targets, which are named as they were typed, and what is to be said of the rules."""
-    runs = {typed: [result for result in results if split_target(result.target)[0] == typed] for typed in rules}
-    under = {id(result): rules[typed].on_target(result) for typed, of_one in runs.items() for result in of_one}
-    told = notices([(rules[typed], of_one) for typed, of_one in runs.items() if of_one])
-    return tuple(under.get(id(result), result) for result in results), told
-
-
 def _said(entry: Accept) -> str:
     return entry.reason if entry.until is None else f"{entry.reason} (until {entry.until.isoformat()})"
 
@@ -174,7 +163,7 @@ def _unused(entry: Accept, runs: Sequence[tuple[Rules, Sequence[TargetResult]]])
 def _all_listed(runs: Sequence[tuple[Rules, Sequence[TargetResult]]]) -> bool:
     rules = runs[0][0]
     try:
-        wanted = {_whole(text, rules.folder) for text in listed(rules.config)}
+        wanted = {_whole(text, rules.folder) for text in listed(rules.config, rules.folder)}
     except UsageError:  # told where the list itself is asked for
         return False
     return wanted <= {_whole(other.target, other.folder) for other, _ in runs}
@@ -182,4 +171,4 @@ def _all_listed(runs: Sequence[tuple[Rules, Sequence[TargetResult]]]) -> bool:
 
 def _whole(target: str, folder: Path) -> str:
     file, name = split_name(target)
-    return os.path.normpath(folder / file) + name if is_file_name(file) else target
+    return os.path.realpath(folder / file) + name if is_file_name(file) else target
