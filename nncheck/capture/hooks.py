@@ -6,6 +6,7 @@ import contextlib
 import functools
 import multiprocessing.process
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ def patched(script: Script, *, cpu: bool) -> Iterator[None]:
         _processes(script, patches)
         _calls(script, patches)
         _scripting(patches)
+        _compiling(patches)
         _losses(script, patches)
         if cpu or not torch.cuda.is_available():
             _no_gpu(script, patches)
@@ -77,6 +79,8 @@ def patched(script: Script, *, cpu: bool) -> Iterator[None]:
         for hook in hooks:
             hook.remove()
         script.no_more_losses()
+        if "torch._dynamo" in sys.modules:
+            torch.compiler.set_stance("default")
         patches.take_back()
         tidy(script)
         script.overlay.close()
@@ -194,6 +198,18 @@ def _scripting(patches: Patches) -> None:
             own.take_back()
 
     patches.put(torch.jit, "script", compiled)
+
+
+def _compiling(patches: Patches) -> None:
+    """What the script compiles runs as it is written: the compiler would trace our looking on as part of it."""
+    real: Any = torch.compile
+
+    @functools.wraps(real)
+    def compiled(*args: Any, **kwargs: Any) -> Any:
+        torch.compiler.set_stance("force_eager")
+        return real(*args, **kwargs)
+
+    patches.put(torch, "compile", compiled)
 
 
 def _backward(script: Script, patches: Patches) -> None:

@@ -161,3 +161,35 @@ def test_a_squared_error_is_the_same_either_way_round(tmp_path: Path) -> None:
     result = ask(REBUILT, tmp_path)
     assert result.reproduced
     assert result.findings == undecided(result) == []
+
+
+COMPILED = (
+    DATA
+    + """
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.places = nn.Linear(10, 32), nn.Linear(32, 3), nn.Embedding(16, 10)
+
+    def forward(self, x):
+        x = x + self.places(torch.arange(x.size(0), device=x.device) * 0)
+        return self.second(F.relu(self.first(x)))
+
+
+model = torch.compile(Network(), backend='eager')
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+for step in range(100):
+    chosen = torch.randint(320, (16,))
+    loss = F.cross_entropy(model(x[chosen]), y[chosen])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+)
+
+
+def test_a_compiled_model_is_looked_at_as_it_is_written(tmp_path: Path) -> None:
+    result = ask(COMPILED, tmp_path)
+    assert result.reproduced
+    assert result.findings == undecided(result) == []
+    assert result.status("forward-pass") == result.status("gradient-check") == "pass"
