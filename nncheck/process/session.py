@@ -156,6 +156,8 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
                 error = error.__context__
             tell("trace", "".join(traceback.format_exception(error)))
 
+    told: list[Found] = []  # all of them, once every one has its result: the script only ends after that
+
     def use(found: tuple[Found, ...]) -> None:
         for part in found:
             name = shown_target(job.target, options) + (f" [{part.label}]" if part.label else "")
@@ -170,6 +172,7 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
             if interrupted:
                 tell("interrupted")
                 return
+        told.extend(found)
 
     with isolated():
         try:
@@ -181,6 +184,8 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
                 )
             return None
         except OutOfTime as stop:
+            if told:
+                return None
             late = f"the time budget of {options.budget:g} s ran out while the target was loaded"
             return explain(TargetError(late, places=user_frames(stop)))
         except TargetError as error:
