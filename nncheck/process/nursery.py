@@ -19,6 +19,9 @@ from nncheck.process.parent import die_with_the_parent
 from nncheck.process.prints import UserOutput
 from nncheck.process.session import Options, check_job
 
+# A process that has so much as counted its GPUs cannot be copied; where there are any, only what is known not to is imported.
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+
 # A second Ctrl-C within this time is the same one: a terminal sends it to every process, and the watching one again.
 SAME_INTERRUPT_SECONDS = 0.5
 
@@ -74,7 +77,7 @@ def _import_all(*, several: bool) -> None:
     from nncheck.registry import load
 
     load()
-    if several:
+    if several and not any(map(os.path.exists, GPUS)):
         import torch._dynamo  # noqa: F401  # the first optimizer that is made imports it, for a second
 
 
