@@ -1,11 +1,13 @@
 """Every key of a configuration, the file that is nearest, and what is refused, with the exact line."""
 
 import datetime
+import re
 from pathlib import Path
 
 import pytest
 
 from nncheck.config import Accept, Config, config_for
+from nncheck.config.reading import ACCEPT_KEYS, KEYS
 from nncheck.errors import UsageError
 
 WHOLE = """\
@@ -206,3 +208,11 @@ def test_paths_are_told_as_a_person_would_type_them(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"^sub/nncheck\.toml:1: "):
         written(tmp_path / "sub", "sed = 1\n")
+
+
+def test_the_documentation_s_example_is_read_as_it_stands(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "ci.md").read_text(encoding="utf-8")
+    text = "\n".join(block for block in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "[tool.nncheck" in block)
+    config = written(tmp_path, text, "pyproject.toml")
+    assert set(KEYS) - {key.partition(".")[0] for key in config.sources} == {"checklist"}
+    assert {field for field in ACCEPT_KEYS if getattr(config.accept[0], field)} == set(ACCEPT_KEYS)
