@@ -88,6 +88,28 @@ def find_optimizer(record: Record) -> Any:
     return next((s for s in reversed(steppers) if isinstance(s, Optimizer)), record.optimizer)
 
 
+def find_others(record: Record, optimizer: Any) -> list[Any]:
+    """Optimizers of other parameters, in the order in which they were made; of those that share some, the first."""
+    alive = {id(o): o for o in gc.get_objects() if id(o) in record.made and issubclass(type(o), Optimizer)}
+    found, taken = [], held_by(optimizer)
+    for other in (alive[key] for key in record.made if key in alive):
+        ids = held_by(other)
+        if ids and not ids & taken:
+            found.append(other)
+            taken |= ids
+    return found
+
+
+def find_stepping(record: Record) -> list[Any]:
+    """The optimizer that steps first, and those that may be followed beside it."""
+    return [record.optimizer, *find_others(record, record.optimizer)]
+
+
+def held_by(optimizer: Any) -> frozenset[int]:
+    """The ids of the parameters that an optimizer trains."""
+    return frozenset(id(p) for group in getattr(optimizer, "param_groups", ()) for p in group["params"])
+
+
 def _covered(module: nn.Module, held: set[int]) -> int:
     return sum(id(p) in held for p in module.parameters())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -60,7 +62,7 @@ def capture(target: Target, arguments: tuple[str, ...], use: Callable[[tuple[Fou
 
     script = Script(target.path, arguments, at_step)
     contained = Containment(script)
-    with shown_from(os.getcwd()), contained.around(), patched(script, cpu=cpu):
+    with _older_left_out(), shown_from(os.getcwd()), contained.around(), patched(script, cpu=cpu):
         try:
             failure = script.run(lambda: execute(target, arguments))
         finally:
@@ -72,6 +74,19 @@ def capture(target: Target, arguments: tuple[str, ...], use: Callable[[tuple[Fou
         written = _written(script)
         error.detail = error.detail or (f"it wrote {written}" if written else "")
         raise error
+
+
+@contextlib.contextmanager
+def _older_left_out() -> Iterator[None]:
+    """What is there before the script is not looked through for garbage, nor for the script's objects.
+
+    There are some 300,000 such objects, torch's above all; a copy of the process would copy the pages they lie in.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _written(script: Script) -> str:
@@ -115,15 +130,17 @@ def _found(script: Script) -> Iterator[Found]:
     plain = seen is not None and not record.closure and many == 1 and way.all_seen
     steps = seen.steps if seen is not None and plain and seen.steps else [(optimizer, max(1, len(way.losses)))]
     before = 0
-    judged: set[int] = set()
+    judged: dict[int, tuple[Any, tuple[int, int]]] = {}
     for stepped, until in _unwrapped(steps, optimizer):
-        if id(stepped) in judged or until <= before:
-            continue
-        judged.add(id(stepped))
+        if id(stepped) not in judged and until > before:
+            judged[id(stepped)] = stepped, (before, until)
+            before = until
+    if script.onward is not None:
+        script.onward.judge([stepped for stepped, _ in judged.values()])
+    for stepped, losses in judged.values():
         part, called = (model, name) if stepped is optimizer else find_model(record, stepped)
         if part is not None:
-            yield _recipe(script, way, stepped, part, called, (before, until), seen, said, several=len(steps) > 1)
-        before = until
+            yield _recipe(script, way, stepped, part, called, losses, seen, said, several=len(steps) > 1)
 
 
 def _unwrapped(steps: list[tuple[Any, int]], optimizer: Any) -> Iterator[tuple[Any, int]]:
@@ -271,8 +288,6 @@ def _recipe(
     written = _written(script)
     if written:
         notes.append(f"it wrote before its first step: {written}")
-    first = optimizer is record.optimizer
-    alone = "" if first else f"the script's loop is judged with {type(record.optimizer).__name__}, which steps first"
     per_batch = seen is not None and any(schedule is scheduler for schedule in seen.schedules)
     interval = None if scheduler is None or seen is None else ("step" if per_batch else "epoch")
     if library is not None and interval is not None:
@@ -281,7 +296,7 @@ def _recipe(
         model=model, train_loader=plain_loader(loader), val_loader=plain_loader(val_loader),
         optimizer=None if by_hand else optimizer, scheduler=scheduler,
         scheduler_interval=interval, training_step=LossOfLoop(replay, optimizer, losses), epochs=epochs,
-        train_step=None if by_hand else StepOfLoop(replay, script.onward if first else None, alone),
+        train_step=None if by_hand else StepOfLoop(replay, script.onward and script.onward.of(optimizer)),
     )  # fmt: skip
     origins: dict[str, Place] = {}
     for part, value in (("optimizer", optimizer), ("train_loader", loader), ("scheduler", scheduler)):

@@ -18,33 +18,27 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import Tensor, nn
 
-from nncheck.capture.finding import find_model, find_schedulers
-from nncheck.capture.frameworks import keep_short
-from nncheck.capture.iteration import iterations
-from nncheck.capture.witnesses import KINDS, Course, Witness
+from nncheck.capture.finding import find_stepping, held_by
+from nncheck.capture.watcher import Watcher
+from nncheck.capture.witnesses.modes import ModesSeen
+from nncheck.capture.witnesses.optimizers import OptimizersSeen
+from nncheck.capture.witnesses.schedules import SchedulesSeen
 from nncheck.errors import CannotMeasure
-from nncheck.observe.source import words_of
 from nncheck.process.parent import die_with_the_parent
 from nncheck.recipe import Setup
 
 if TYPE_CHECKING:
     from nncheck.capture.script import Script
-    from nncheck.capture.taps import Tap
 
 T = TypeVar("T")
 
-# An epoch is ended after so many batches, or as many as make four steps; a validation is seen whole up to a length.
-EPOCH_BATCHES, EPOCH_STEPS = 8, 4
-VALIDATION_BATCHES = 50
-# So many epochs show what is done once in each. A loop without them, that asks for its batches by itself, is followed for so many
-# steps; and, as long as it takes no longer than the checks, to the validation that it makes every few hundred.
-EPOCHS, STEPS, MOST_STEPS, QUICK_SECONDS = 3, 32, 600, 5.0
+# So long the script goes on at most.
 SECONDS = 30.0
 
 
@@ -53,7 +47,8 @@ START_SECONDS, SLOWER = 20.0, 3.0
 
 # In a process that runs the script again: what is done at its first step.
 instead: Callable[[Script], None] | None = None
-_leave = os._exit
+# Evidence that there is for each of several optimizers.
+_OF_EACH = (ModesSeen, OptimizersSeen, SchedulesSeen)
 
 
 class Onward:
@@ -62,19 +57,44 @@ class Onward:
     reader: what it writes its answer to. end: kills it, if it is still there, and waits for it. scratch: the folder it writes into.
     """
 
-    def __init__(self, reader: int, end: Callable[[], int], scratch: str, *, seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        reader: int,
+        end: Callable[[], int],
+        scratch: str,
+        *,
+        optimizers: Sequence[Any],
+        seconds: float = SECONDS,
+    ) -> None:
+        self._held = [held_by(optimizer) for optimizer in optimizers]
+        self._judged: set[int] = set()
+        self._first = type(optimizers[0]).__name__
         self._reader, self._kill, self._scratch = reader, end, scratch
         self._deadline = time.monotonic() + seconds
         self._seconds = seconds
-        self._answers: dict[str, Any] | None = None
+        self._answers: dict[tuple[str, int | None], Any] | None = None
         self._why = ""
         self._ended = False
 
-    def answer(self, kind: type[T]) -> T:
-        """The evidence of one witness. Raises CannotMeasure if there is none, with the reason."""
+    def judge(self, optimizers: Sequence[Any]) -> None:
+        """These have a result each."""
+        self._judged = {number for number in map(self._number, optimizers) if number is not None}
+
+    def of(self, optimizer: Any) -> Part:
+        """What is one optimizer's of it. The first takes what others do that have no result of their own."""
+        number = self._number(optimizer)
+        alone = number == 0 and (len(self._held) == 1 or len(self._judged) < len(self._held))
+        return Part(onward=self, number=None if alone else number, elsewhere="" if number == 0 else self._first)
+
+    def _number(self, optimizer: Any) -> int | None:
+        ids = held_by(optimizer)
+        return next((number for number, held in enumerate(self._held) if held & ids), None)
+
+    def answer(self, kind: type[T], number: int | None) -> T:
+        """The evidence of one witness, of all optimizers or of one. Raises CannotMeasure if there is none, with the reason."""
         if self._answers is None:
             self._answers = self._read()
-        found = self._answers.get(kind.__name__)
+        found = self._answers.get((kind.__name__, number))
         if found is None:
             raise CannotMeasure(self._why or "the script ended before this could be seen")
         assert isinstance(found, kind)
@@ -86,7 +106,7 @@ class Onward:
             self._answers = {}
             self._end()
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> dict[tuple[str, int | None], Any]:
         chunks = []
         while True:
             ready, _, _ = select.select([self._reader], [], [], max(0.0, self._deadline - time.monotonic()))
@@ -101,7 +121,7 @@ class Onward:
         if not chunks or self._why:
             self._why = self._why or f"the script ended its process soon after its first step, {_death(status)}"
             return {}
-        told: dict[str, Any] = pickle.loads(b"".join(chunks))
+        told: dict[tuple[str, int | None], Any] = pickle.loads(b"".join(chunks))
         return told
 
     def _end(self) -> int:
@@ -119,15 +139,16 @@ def go_on(script: Script) -> Onward | None:
     """Let another process go on with the script. A copy returns from here as well, with `script.mode` "onward": it is to return
     into the script."""
     scratch = tempfile.mkdtemp(prefix="nncheck-")
+    optimizers = find_stepping(script.record)
     if not can_fork():
-        return _anew(script, scratch)
+        return _anew(script, scratch, optimizers)
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python warns of threads, of which the copy uses none
         pid = os.fork()
     if pid:
         os.close(writer)
-        return Onward(reader, lambda: _end_copy(pid), scratch)
+        return Onward(reader, lambda: _end_copy(pid), scratch, optimizers=optimizers)
     os.close(reader)
     die_with_the_parent()
     script.overlay.lie_in(scratch)
@@ -147,7 +168,7 @@ def can_fork() -> bool:
     return hasattr(os, "fork") and not torch.cuda.is_initialized()
 
 
-def _anew(script: Script, scratch: str) -> Onward:
+def _anew(script: Script, scratch: str, optimizers: list[Any]) -> Onward:
     from nncheck.capture.again import give, start
 
     process = start(script.early)
@@ -162,7 +183,7 @@ def _anew(script: Script, scratch: str) -> Onward:
             return process.wait()
 
     seconds = SECONDS + START_SECONDS + SLOWER * script.early.seconds
-    return Onward(os.dup(process.stdout.fileno()), end, scratch, seconds=seconds)
+    return Onward(os.dup(process.stdout.fileno()), end, scratch, optimizers=optimizers, seconds=seconds)
 
 
 def _end_copy(pid: int) -> int:
@@ -192,159 +213,32 @@ def become(script: Script, writer: int) -> None:
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # for as long as the copy lives
     torch.set_num_threads(1)  # a pool of threads does not survive a fork
     script.mode = "onward"
-    script.watcher = Watcher(script, writer)
+    script.watcher = Watcher(script, writer, SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What of a script that goes on is one optimizer's. number: among all that are followed by themselves; None: all of it.
+
+    elsewhere: with whom the rest is judged, if not with this one.
+    """
+
+    onward: Onward
+    number: int | None
+    elsewhere: str = ""
+
+    def answer(self, kind: type[T]) -> T:
+        """The evidence of one witness. Raises CannotMeasure if there is none, with the reason."""
+        if self.number is not None and kind in _OF_EACH:
+            return self.onward.answer(kind, self.number)
+        if self.elsewhere:
+            raise CannotMeasure(f"the script's loop is judged with {self.elsewhere}, which steps first")
+        return self.onward.answer(kind, None)
 
 
 def witnessed(setup: Setup, kind: type[T]) -> T:
     """What a witness saw of the script that a set-up was found in. Raises CannotMeasure if there is none, with the reason."""
-    onward: Onward | None = getattr(setup.train_step, "onward", None)
+    onward: Part | None = getattr(setup.train_step, "onward", None)
     if onward is None:
-        raise CannotMeasure(
-            getattr(setup.train_step, "alone", "") or "the target is not a script whose own loop could be watched"
-        )
+        raise CannotMeasure("the target is not a script whose own loop could be watched")
     return onward.answer(kind)
-
-
-class Watcher:
-    """In the copy: tells the witnesses what the script does, keeps its epochs short, and ends the process when enough is seen."""
-
-    def __init__(self, script: Script, writer: int) -> None:
-        self._writer = writer
-        os._exit = lambda status: self.finish()  # a script that ends its process has been seen up to there
-        record = script.record
-        model, _ = find_model(record, record.optimizer)
-        library = keep_short(script, self)
-        here = next(iter(iterations(record)), None) if library is None else None
-        loader = library.loader if library is not None else None if here is None else here.loader
-        self.course = Course(
-            model=model if model is not None else nn.Module(),
-            optimizer=record.optimizer,
-            loader=loader,
-            schedulers=find_schedulers(record.optimizer),
-            roots=list(record.roots),
-            made=dict(record.made),
-            early=script.early.schedules,
-            not_its_own=script.not_its_own,
-            watcher=self,
-            library=library,
-        )
-        self._begun = time.monotonic()
-        # One that a loop's `for` goes through ends an epoch early; one that is asked by `next()` may never end.
-        self._endless = loader is None or (here is not None and not here.by_for)
-        self._long = self.length_of(1 if here is None else here.micro)
-        self._asked: dict[int, Tap] = {}
-        self._end = time.monotonic() + SECONDS
-        self._witnesses: list[Witness] = [kind(self.course) for kind in KINDS]
-        # Frames of the first iteration would keep its tensors alive.
-        record.step = record.backward = ()
-        record.called = None
-        record.requests.clear()
-        del here
-        self._each("begin")
-
-    def begun(self, loader: Any) -> None:
-        """A loader's iterator is made."""
-        self.over(loader)
-        if loader is self.course.loader and not self.course.validating:
-            self.course.epochs += 1
-            if self.course.epochs > EPOCHS and not self._endless:
-                self.finish()
-        self._each("loader_begun", loader)
-
-    def next(self, tap: Tap, iterator: Any) -> Any:
-        """The next batch of a loader, or StopIteration before its time."""
-        self._look()
-        loader = tap.loader
-        most = self._long if loader is self.course.loader else VALIDATION_BATCHES
-        if tap.over:
-            raise StopIteration
-        if tap.onward >= most and not (self._endless and loader is self.course.loader):
-            self.course.cut.add(id(loader))
-            self._ended(tap)
-            raise StopIteration
-        try:
-            batch = next(iterator)
-        except StopIteration:
-            self._ended(tap)
-            raise
-        tap.onward += 1
-        self._asked[id(loader)] = tap
-        self._each("batch", loader, batch)
-        return batch
-
-    def over(self, loader: Any) -> None:
-        """A library is done with a loader, and has not asked it for the batch after the last."""
-        tap = self._asked.get(id(loader))
-        if self.course.library is None or tap is None or tap.over:
-            return
-        self._ended(tap)
-
-    def _ended(self, tap: Tap) -> None:
-        tap.over = True
-        self._each("loader_over", tap.loader)
-
-    @staticmethod
-    def length_of(micro: int) -> int:
-        """How many batches of an epoch are seen, if so many make a step."""
-        return max(EPOCH_BATCHES, EPOCH_STEPS * max(1, micro))
-
-    def entering(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        """The script calls a module itself."""
-        self.course.training = torch.is_grad_enabled()
-        self._each("call", module, args, kwargs)
-
-    def leaving(self, module: nn.Module, output: Any) -> None:
-        """That call has returned."""
-        self._each("returned", module, output)
-
-    def lossy(self, loss: Tensor) -> None:
-        """`backward` is about to be called."""
-        self.course.backwards += 1
-        self._each("backward", loss)
-
-    def stepping(self, optimizer: Any) -> None:
-        """An optimizer is about to step."""
-        self._look()
-        if optimizer is self.course.optimizer or type(optimizer) is type(self.course.optimizer):
-            self.course.steps += 1
-        self._each("step", optimizer)
-
-    def stepped(self, optimizer: Any) -> None:
-        """An optimizer has stepped."""
-        self._each("stepped", optimizer)
-        # Between two steps nothing is half done.
-        late = time.monotonic() - self._begun > QUICK_SECONDS or self.course.steps > MOST_STEPS
-        if self.course.steps > STEPS and late and (self._endless or self.course.epochs > 1):
-            self.finish()
-
-    def alone(self, witness: Witness, writer: int) -> None:
-        """In a copy of this copy: from here on one witness is told, and its evidence goes to `writer`."""
-        os.close(self._writer)
-        self._witnesses, self._writer = [witness], writer
-
-    def finish(self) -> NoReturn:
-        """Enough is seen, or the script is over: send the evidence and end the copy."""
-        told: dict[str, Any] = {}
-        for witness in self._witnesses:
-            try:
-                evidence = witness.evidence()
-                pickle.dumps(evidence)
-            except Exception as error:  # noqa: BLE001  # one that fails leaves the others theirs
-                print(type(witness).__name__, words_of(error), file=sys.stderr)
-                continue
-            told[type(evidence).__name__] = evidence
-        answer = pickle.dumps(told)
-        while answer:
-            answer = answer[os.write(self._writer, answer) :]
-        _leave(0)
-
-    def _look(self) -> None:
-        if time.monotonic() > self._end - 1:
-            self.finish()
-
-    def _each(self, event: str, *values: Any) -> None:
-        for witness in list(self._witnesses):
-            try:
-                getattr(witness, event)(*values)
-            except Exception:  # noqa: BLE001  # a measurement that fails is not made; the script goes on
-                self._witnesses.remove(witness)

@@ -62,7 +62,7 @@ class PastPython:
             self._done.add(one)
             led = self._led(one, real)
             if isinstance(real, type) and one.writes:  # others ask whether something is one of these
-                self._patches.put(real, "__init__", self._led(one, real.__init__, after=1))
+                self._patches.put(real, "__init__", self._led(one, vars(real)["__init__"], after=1))
                 continue
             for module in list(sys.modules.values()):  # some hold it under its name since they were imported
                 if isinstance(getattr(module, "__dict__", None), dict) and vars(module).get(one.name) is real:

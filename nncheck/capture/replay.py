@@ -67,7 +67,7 @@ class Replay:
         """These losses one by one; `whole`: by the loop of the whole step, where the other begins only after it has its batch."""
         first, last = losses
         with self._replaying(batch, random), _modes_kept(), ExitStack() as stack:
-            seen: Withheld = stack.enter_context(withheld(model, optimizer, None, at_most=last))
+            seen: Withheld = stack.enter_context(withheld(model, optimizer, None, others=self.state, at_most=last))
             if last - first > 1:
                 # Between two backward calls a loop may overwrite what the first graph still needs (`label.fill_(0)`).
                 stack.enter_context(saved_tensors_hooks(_own_copy, lambda tensor: tensor))
@@ -91,7 +91,7 @@ class Replay:
 
     def look(self, model: nn.Module, optimizer: Any, iterations: int) -> Withheld:
         """Which optimizers and schedules would step in so many iterations of the whole step, and after how many losses."""
-        with self._replaying(None), _modes_kept(), withheld(model, optimizer, None) as seen:
+        with self._replaying(None), _modes_kept(), withheld(model, optimizer, None, others=self.state) as seen:
             run = self.outer.begin()
             for _ in range(iterations):
                 next(run, None)
@@ -150,12 +150,13 @@ class LossOfLoop:
 class StepOfLoop:
     """`train_step`: the loop's whole iteration, as it is written.
 
-    onward: the script going on for real, or None; alone: why not. updates: of the whole run, if a library counts them.
+    onward: the script going on for real, as far as it is this optimizer's, or None.
+    updates: of the whole run, if a library counts them.
     """
 
-    def __init__(self, replay: Replay, onward: Any = None, alone: str = "") -> None:
+    def __init__(self, replay: Replay, onward: Any = None) -> None:
         self._replay = replay
-        self.onward, self.alone = onward, alone
+        self.onward = onward
         self.updates: int | None = getattr(replay.outer, "updates", None)
         self.label = "the script's own loop"
 

@@ -116,11 +116,16 @@ def held_parameters(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[
 
 @contextmanager
 def withheld(
-    model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, *, at_most: int | None = None
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Any,
+    *,
+    others: Iterable[Any] = (),
+    at_most: int | None = None,
 ) -> Iterator[Withheld]:
     """Inside: backward, zero_grad, clipping, optimizer and scheduler steps and gradient scaling do nothing.
 
-    at_most: so many backward passes end the step, by `EnoughLosses`.
+    others: what else may step, optimizers among it. at_most: so many backward passes end the step, by `EnoughLosses`.
     """
     seen = Withheld()
     patches = Patches()
@@ -155,8 +160,9 @@ def withheld(
         for name, stub in (("step", step), ("zero_grad", _nothing)):
             if name in vars(kind):
                 patches.put(kind, name, stub)
-    if "step" in vars(optimizer):  # a scheduler has put a counter around it
-        patches.put(optimizer, "step", partial(step, optimizer))
+    for each in {id(one): one for one in (optimizer, *others) if isinstance(one, torch.optim.Optimizer)}.values():
+        if "step" in vars(each):  # a scheduler has put a counter around it
+            patches.put(each, "step", partial(step, each))
     patches.put(nn.Module, "zero_grad", _nothing)
     for kind in (
         *kinds_of(torch.optim.lr_scheduler.LRScheduler),

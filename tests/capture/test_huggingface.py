@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.capture.asking import ask
+from tests.capture.loop_script import edited
 
 SCRIPT = '''
 import argparse
@@ -83,6 +84,29 @@ STEP = (
 )  # fmt: skip
 
 
+LOOP = {
+    "scheduler-step": (
+        ("compute_metrics=accuracy\n", "compute_metrics=accuracy, optimizers=(optimizer, schedule),\n"),
+        ("    trainer = ", "    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)\n"
+         "    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=3)\n    trainer = "),
+    ),
+    "host-sync": (
+        ('self.log({"own"', 'right = [int(p) == int(t) for p, t in zip(outputs.logits.argmax(1), labels)]\n        '
+         'self.log({"own"'),
+    ),
+    "graph-retention": (
+        ("class Own(Trainer):\n", "class Own(Trainer):\n    kept = []\n\n"),
+        ('self.log({"own"', 'self.kept.append(loss)\n        self.log({"own"'),
+    ),
+    "validation-data": (
+        ("train_dataset=Evens(800, 0), eval_dataset=Evens(200, 1)", "train_dataset=data, eval_dataset=data"),
+        ("    trainer = ", "    data = Evens(800, 0)\n    trainer = "),
+    ),
+    "metric-definition": (("prediction.label_ids).mean()", "prediction.label_ids).sum() / 16"),),
+    "train-eval-mode": (("        outputs = model(", "        model.eval()\n        outputs = model("),),
+}  # fmt: skip
+
+
 def own_loss(text: str = SCRIPT) -> str:
     """The script with a Trainer that computes its loss itself."""
     return text.replace("\ndef accuracy(", OWN_LOSS).replace("trainer = Trainer(", "trainer = Own(")
@@ -90,7 +114,9 @@ def own_loss(text: str = SCRIPT) -> str:
 
 def test_a_healthy_script_is_clean_and_leaves_nothing_behind(tmp_path: Path) -> None:
     """Evaluation, logging and saving after every step."""
-    asked = ask(SCRIPT, tmp_path, checks=("setup", "data", "wiring", "lr-schedule", "learning-rate", "checkpoint"))
+    asked = ask(
+        SCRIPT, tmp_path, checks=("setup", "data", "wiring", "lr-schedule", "learning-rate", "checkpoint", "loop")
+    )
     assert asked.reproduced
     assert asked.findings == []
     assert asked.left == ("train.py",)
@@ -100,6 +126,7 @@ def test_a_healthy_script_is_clean_and_leaves_nothing_behind(tmp_path: Path) -> 
     assert recipe.scheduler_interval == "step"
     assert len(recipe.val_loader.dataset) == 200
     assert asked.status("lr-schedule") == "pass"
+    assert [asked.status(id) for id in LOOP] == ["pass"] * len(LOOP)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +154,20 @@ def test_a_seq2seq_trainer(tmp_path: Path) -> None:
     asked = ask(text, tmp_path, checks=STEP)
     assert asked.reproduced
     assert asked.findings == []
+
+
+@pytest.mark.parametrize("id", LOOP)
+def test_a_fault_of_the_loop_is_found_while_the_trainer_goes_on(tmp_path: Path, id: str) -> None:
+    asked = ask(edited(*LOOP[id], text=own_loss()), tmp_path, checks=("forward-pass", id))
+    assert asked.findings == [id]
+    assert asked.left == ("train.py",)
+
+
+def test_scores_on_a_part_of_the_training_data_beside_the_validation_are_no_fault(tmp_path: Path) -> None:
+    text = SCRIPT.replace(
+        "eval_dataset=Evens(200, 1)", "eval_dataset={'seen': Evens(800, 0), 'held_out': Evens(200, 1)}"
+    )
+    assert ask(text, tmp_path, checks=("validation-data",)).findings == []
 
 
 def test_a_softmax_before_the_loss_is_found(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from nncheck.errors import TargetError
 from tests.capture.asking import ask
+from tests.capture.loop_script import edited
 
 SCRIPT = """
 import argparse
@@ -72,7 +73,9 @@ class Net(pl.LightningModule):
 
     def validation_step(self, batch, batch_idx):
         x, y = batch
-        self.log("val_loss", F.cross_entropy(self(x), y))
+        logits = self(x)
+        self.log("val_loss", F.cross_entropy(logits, y))
+        self.log("val_acc", (logits.argmax(1) == y).float().mean())
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(self.parameters(), lr=3e-3)
@@ -98,9 +101,7 @@ STEP = (
     "lr-schedule",
 )  # fmt: skip
 
-
-# All but the stage that watches a written loop, which this has none of.
-EVERYTHING = ("setup", "data", "init", "wiring", "learning", "resume")
+EVERYTHING = ("setup", "data", "init", "wiring", "learning", "resume", "loop")
 
 
 def test_a_healthy_module_is_clean_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -167,6 +168,55 @@ def test_a_fault_of_the_module_is_found(tmp_path: Path, old: str, new: str, id: 
     asked = ask(SCRIPT.replace(old, new), tmp_path, checks=("forward-pass", id))
     assert asked.reproduced
     assert asked.findings == [id]
+
+
+LOOP = {
+    "late-seed": (
+        ("    pl.seed_everything(1)\n", "    net = Net()\n    pl.seed_everything(1)\n"),
+        ("trainer.fit(Net(), ", "trainer.fit(net, ")
+    ),
+    "optimizer-replaced": (
+        ("    def configure_optimizers", "    def on_train_epoch_start(self):\n        if self.current_epoch:\n"
+         "            self.trainer.strategy.setup_optimizers(self.trainer)\n\n    def configure_optimizers"),
+    ),
+    "scheduler-step": (('"interval": "step"', '"interval": "epoch"'),),
+    "host-sync": (
+        ('self.log("train_loss"', 'right = [int(p) == int(t) for p, t in zip(self(x).argmax(1), y)]\n        '
+         'self.log("train_loss"'),
+    ),
+    "graph-retention": (
+        ("        self.save_hyperparameters()\n", "        self.save_hyperparameters()\n        self.losses = []\n"),
+        ('self.log("train_loss"', 'self.losses.append(loss)\n        self.log("train_loss"'),
+    ),
+    "validation-data": (("self.loader(slice(500, 600), False)", "self.loader(slice(0, 500), False)"),),
+    "metric-definition": (("(logits.argmax(1) == y).float().mean()", "(logits.argmax(1) == y).float().sum() / 50"),),
+    "train-eval-mode": (("        loss = F.cross", "        self.eval()\n        loss = F.cross"),),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("id", LOOP)
+def test_a_fault_of_the_loop_is_found_while_the_trainer_goes_on(tmp_path: Path, id: str) -> None:
+    asked = ask(edited(*LOOP[id], text=SCRIPT), tmp_path, checks=("forward-pass", id))
+    assert asked.findings == [id]
+    assert asked.left == ("train.py",)
+
+
+def test_the_line_that_keeps_the_graphs_and_the_one_that_logs_are_shown(tmp_path: Path) -> None:
+    faults = (*LOOP["graph-retention"], *LOOP["metric-definition"])
+    asked = ask(edited(*faults, text=SCRIPT), tmp_path, checks=("graph-retention", "metric-definition"))
+    places = {check.id: check.verdict.places[0] for check in asked.results[0].checks if check.verdict.places}
+    assert places["graph-retention"].source == "self.losses.append(loss)"
+    assert (places["metric-definition"].source or "").startswith('self.log("val_acc"')
+
+
+@pytest.mark.parametrize("arguments", [("--accumulate", "4"), ("--steps", "30"), ("--fast",)], ids=lambda a: a[0])
+def test_the_loop_is_watched_with_the_trainers_options(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    asked = ask(SCRIPT, tmp_path, *arguments, checks=("loop",))
+    assert asked.findings == []
+    watched = next(check.verdict for check in asked.results[0].checks if check.id == "train-eval-mode")
+    assert watched.status == "pass"
+    assert watched.numbers["trained_in_train_mode"] >= (1 if "--fast" in arguments else 20)
+    assert watched.numbers["validated_in_eval_mode"] >= 1
 
 
 MANUAL = """

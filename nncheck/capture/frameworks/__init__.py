@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from nncheck.capture.frameworks.library import Library, Watched
 
 if TYPE_CHECKING:
-    from nncheck.capture.onward import Watcher
     from nncheck.capture.script import Script
+    from nncheck.capture.watcher import Watcher
 
 
 def library_at_work(script: Script) -> Library | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -45,14 +45,17 @@ class Library:
 class Watched:
     """A library's training that goes on in a copy of the process.
 
-    loader: what it trains on. validating: whether it validates now. metrics: what it has logged last, by name. held: what it calls
-    of the user's, by the names that a person has for it.
+    loader: what it trains on. micro: how many of its batches make a step. validating: whether it validates now.
+    metrics: what it has logged last, by name. scored: `MetricsSeen` of a function of the user's that it hands all predictions, or
+    None. held: the objects of the user's whose methods it calls.
     """
 
     loader: Any
+    micro: int
     validating: Callable[[], bool]
     metrics: Callable[[], Mapping[str, Any]]
-    held: Mapping[str, Any]
+    scored: Callable[[], Any]
+    held: Sequence[Any]
 
 
 class Kept:

@@ -11,7 +11,7 @@ from nncheck.capture.frameworks.library import Watched
 from nncheck.observe.source import is_users
 
 if TYPE_CHECKING:
-    from nncheck.capture.onward import Watcher
+    from nncheck.capture.watcher import Watcher
 
 
 def keep_lightning_short(trainer: Any, watcher: Watcher) -> Watched | None:
@@ -29,9 +29,11 @@ def keep_lightning_short(trainer: Any, watcher: Watcher) -> Watched | None:
     own = [callback for callback in trainer.callbacks if is_users(_file_of(callback))]
     return Watched(
         loader=loaders[0],
+        micro=trainer.accumulate_grad_batches,
         validating=lambda: bool(trainer.validating),
         metrics=lambda: trainer.callback_metrics,
-        held={"self": trainer.lightning_module, **{type(callback).__name__: callback for callback in own}},
+        scored=lambda: None,
+        held=[trainer.lightning_module, *own],
     )
 
 

@@ -24,4 +24,7 @@ KINDS: tuple[type[Witness], ...] = (
 )
 """Every witness, made anew for each script."""
 
-__all__ = ["KINDS", "Course", "Witness"]
+EACH: tuple[type[Witness], ...] = (Modes, Optimizers, Schedules)
+"""Those that may follow one of several optimizers by itself."""
+
+__all__ = ["EACH", "KINDS", "Course", "Witness"]

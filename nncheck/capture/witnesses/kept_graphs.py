@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nncheck.capture.witnesses.variables import find_path, line_that_binds
+from nncheck.capture.witnesses.variables import find_held, find_path, line_that_binds
 from nncheck.capture.witnesses.witness import Course, Witness
 from nncheck.verdict import Place
 
@@ -126,7 +126,12 @@ class GraphWitness(Witness):
             # A running sum reaches every one of them; a list's losses reach one each.
             wanted = {id for id, reached in held.items() if len(reached) == most}
             path = find_path(lambda value: id(value) in wanted)
-            self._holder = None if path is None else line_that_binds(*path)
+            if path is not None:
+                self._holder = line_that_binds(*path)
+            else:
+                library = self.course.library
+                objects = [self.course.model] if library is None else library.held
+                self._holder = find_held(lambda value: id(value) in wanted, objects)
 
 
 def _nodes(tensor: Tensor) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from types import FrameType
@@ -13,9 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 from nncheck.capture.calls import target_of
 from nncheck.capture.witnesses.aside import can_go_aside, each_aside
-from nncheck.capture.witnesses.metric_names import Printed, values_in
+from nncheck.capture.witnesses.metric_names import Printed, is_accuracy, number_of, values_in
 from nncheck.capture.witnesses.perfect_outputs import Scoring, answer, same_values, scoring_of
-from nncheck.capture.witnesses.variables import is_sum, line_that_binds, users_frames
+from nncheck.capture.witnesses.variables import is_sum, line_that_binds, line_that_says, users_frames
 from nncheck.capture.witnesses.witness import Course, Witness
 from nncheck.lab.batch import named_tensors
 from nncheck.lab.interception import Patches
@@ -161,9 +162,11 @@ class MetricWitness(Witness):
     def evidence(self) -> MetricsSeen | Told:
         if self._copy is not None:
             return self._copy.told()
-        if self._seen is None:
+        library = self.course.library
+        seen: MetricsSeen | None = self._seen if self._seen is not None or library is None else library.scored()
+        if seen is None:
             raise LookupError("no validation's targets are known")
-        return self._seen
+        return seen
 
 
 class _Copy:
@@ -250,6 +253,11 @@ class _Copy:
         sys.setprofile(None)
         for frame in self._globals.values():
             self._take(frame, "<module>", frame.f_globals)
+        library = self._course.library
+        for name, value in ({} if library is None else library.metrics()).items():
+            number = number_of(value)
+            if library is not None and is_accuracy(name) and number is not None and math.isfinite(number):
+                self._values[f"logged {name}"] = (number, -1, line_that_says(name, library.held))
         for key, found in self._printed.found():
             self._values[key] = found
         problem = self._problem or ("" if self._over and self._batches else "the validation was not gone through")

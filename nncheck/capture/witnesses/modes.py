@@ -94,7 +94,7 @@ class Modes(Witness):
 
     def begin(self) -> None:
         mode, _ = self._mode(self.course.model)
-        if mode in self._counts:
+        if mode in self._counts and self.course.first:
             self._counts[mode] += 1
             self._began_in_eval = mode == "eval"
         train = nn.Module.train
@@ -138,6 +138,8 @@ class Modes(Witness):
         self._pass_over()
 
     def step(self, optimizer: Any) -> None:
+        if not self.course.its(optimizer):
+            return  # what it waits for may go into the next step of its own
         if type(optimizer) is type(self.course.optimizer):
             self._hold(optimizer)
         for one in self._waiting:

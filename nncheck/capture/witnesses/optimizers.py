@@ -93,7 +93,8 @@ class Optimizers(Witness):
             made(optimizer, *args, **kwargs)
 
         Patches().put(Optimizer, "__init__", begin)
-        self.step(self.course.optimizer)
+        if self.course.first:
+            self.step(self.course.optimizer)
 
     def batch(self, loader: Any, batch: Any) -> None:
         self._loader = loader
@@ -103,6 +104,8 @@ class Optimizers(Witness):
             self._ran.append(module)
 
     def step(self, optimizer: Any) -> None:
+        if not self.course.its(optimizer):
+            return
         life = self._lives.get(optimizer)
         if life is None:
             life = self._lives[optimizer] = self._born(optimizer)
@@ -120,7 +123,8 @@ class Optimizers(Witness):
         if life is not None:
             life.sums = _sums(optimizer)
             life.stateful = any(_holds_tensor(state) for state in optimizer.state.values())
-        self._ran = []
+        if self.course.its(optimizer):
+            self._ran = []
 
     def evidence(self) -> OptimizersSeen:
         lives = [self._order[0], *(new for _, new in self._anew)] if self._anew else self._order[:1]

@@ -158,6 +158,9 @@ class Schedules(Witness):
             kept = next((k for k in self._kept if k.schedule is schedule), None)
             if kept is not None and not self._depth:
                 self._note(kept)
+            elif not self._depth:  # another optimizer's: its line has been reached as well
+                place = calling_place("step")
+                self._reached.add((place.file, place.line))
             self._depth += 1
             try:
                 return step(schedule, *args, **kwargs)

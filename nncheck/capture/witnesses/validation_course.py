@@ -32,7 +32,7 @@ class LoaderCourse:
     calls: calls of models with its batches; evaluating: of these, in eval mode; free: of these, without gradients.
     looks: times that it was gone through, batches given to a model, without any step or backward pass.
     same: "loader", "data set" or "equal data set" if it draws from what a loader that is trained on draws from; share: how many of
-    its items are drawn there too; -1 where that is not known.
+    its items are drawn there too; -1 where that is not known. validates: a library looked at it in its validation.
     """
 
     variables: tuple[str, ...]
@@ -49,6 +49,7 @@ class LoaderCourse:
     looks: int
     same: str
     share: float
+    validates: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +113,7 @@ class ValidationWitness(Witness):
             seen.counts["alone"] += 1
         if seen.called and not seen.learned:
             seen.counts["looks"] += 1
+            seen.counts["validations"] += self.course.validating
             seen.loop, functions, targets = seen.now
             seen.functions |= functions
             seen.targets |= targets
@@ -176,6 +178,7 @@ class ValidationWitness(Witness):
             looks=seen.counts["looks"],
             same=same,
             share=share,
+            validates=bool(seen.counts["validations"]),
         )
 
 

@@ -6,7 +6,7 @@ import ast
 import linecache
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -20,6 +20,8 @@ from nncheck.verdict import Place
 
 # A loss in a list in a meter in a trainer: deeper than this, and in longer containers, nothing is looked for.
 DEPTH, LONGEST = 4, 2000
+
+_OF_MODULES = ("_parameters", "_buffers", "_modules")
 
 _RUNS = (str(Path(__file__).parent.parent / "script.py"), "run")
 _PUTS = {
@@ -62,6 +64,34 @@ def find_path(wanted: Callable[[Any], bool]) -> tuple[str, FrameType] | None:
                 if path is not None:
                     return path, frame
     return None
+
+
+def find_held(wanted: Callable[[Any], bool], objects: Iterable[Any]) -> Place | None:
+    """Where a method of one of these objects puts something that it holds under `self`; None if none does."""
+    waiting = list(objects)
+    seen = {id(value) for value in waiting}
+    for value in waiting:
+        file = _file_of(type(value))
+        if isinstance(value, nn.Module):
+            waiting += [child for child in value.children() if id(child) not in seen]
+            seen |= {id(child) for child in value.children()}
+        if not is_users(file):
+            continue
+        for name, held in list((dict(vars(type(value))) | vars(value)).items()):
+            path = None if name in _OF_MODULES else _inside(f"self.{name}", held, wanted, DEPTH, set())
+            if path is not None:
+                line = _binding(tree_of(file), path)
+                return place_at(path, file, line) if line is not None else Place(name=path)
+    return None
+
+
+def line_that_says(name: str, objects: Iterable[Any]) -> Place:
+    """The line of these objects' classes that has a name in quotes."""
+    for file in dict.fromkeys(_file_of(kind) for value in objects for kind in type(value).__mro__):
+        for node in ast.walk(tree_of(file)) if is_users(file) else ():
+            if isinstance(node, ast.Constant) and node.value == name:
+                return place_at(name, file, node.lineno)
+    return Place(name=name)
 
 
 def _inside(path: str, value: Any, wanted: Callable[[Any], bool], depth: int, seen: set[int]) -> str | None:

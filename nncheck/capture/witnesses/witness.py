@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nncheck.capture.finding import held_by
 from nncheck.capture.frameworks.library import Watched
 from nncheck.verdict import Place
 
@@ -21,6 +22,7 @@ class Course:
     user's lines that made optimizers, loaders and schedules before that step, by id. early: schedules that were stepped before it,
     and where. not_its_own: names of modules that were there before the script. watcher: who tells the witnesses; it can end the
     copy, or go on with one of them alone. library: what runs the loop, if the script does not.
+    held: ids of the parameters of `optimizer`, if it is followed by itself beside others; first: whether the first step is its own.
     """
 
     model: nn.Module
@@ -38,6 +40,12 @@ class Course:
     not_its_own: frozenset[str] = frozenset()
     watcher: Any = None
     library: Watched | None = None
+    held: frozenset[int] | None = None
+    first: bool = True
+
+    def its(self, optimizer: Any) -> bool:
+        """Whether an optimizer is the one of this course, or was made for its parameters."""
+        return self.held is None or bool(self.held & held_by(optimizer))
 
     @property
     def validating(self) -> bool:
