@@ -224,7 +224,7 @@ def _silent(
         expected="no exact zeros after the second step",
         summary=f"the gradient of {what} is exactly zero",
         numbers={**numbers, "zero_gradient": float(count)},
-        places=tuple(b.place for b in silent[:6]),
+        places=tuple(b.place for b in silent),
         causes=(
             "both factors of a product start at zero, so neither ever gets a gradient",
             "all units behind it are dead or clamped",

@@ -239,7 +239,7 @@ def _blame(start: InitialLoss, level: StartingLoss, labels: LabelBaseline) -> Bl
         most = max(layer.gain or 0.0 for layer in large)
         return (
             f"the weights of {names} are too large (they multiply by {most:.3g})",
-            _places(start, large[:4]),
+            _places(start, large),
             (f"weights of size {most:.3g}/sqrt(fan-in); torch's default is 0.58/sqrt(fan-in), He's 1.41/sqrt(fan-in)",),
             (
                 Remedy(text="scale the weights to torch's default size", code=code),

@@ -118,7 +118,7 @@ def _flat(flat: list[Activation], layers: list[Activation], attentions: list[Att
         expected=f"at least {_limit(first):g}",
         summary=f"{first.kind} at {first.name} is saturated: {percent(first.slope)} of its gradient is left",
         numbers={"slope": first.slope},
-        places=tuple(located(a.place, a.name, f"{percent(a.slope)} of the slope") for a in flat[:3]),
+        places=tuple(located(a.place, a.name, f"{percent(a.slope)} of the slope") for a in flat),
         causes=(
             f"the weights of {first.layer or 'the layer before it'} are too large",
             "the inputs are not scaled (pixels of 0 to 255, raw measurements)",
@@ -146,7 +146,7 @@ def _peaked(peaked: list[Attention], layers: list[Activation], attentions: list[
         summary=f"attention is {'almost one-hot' if middle.entropy < PEAKED else 'sharp'} before training: "
         f"entropy {middle.entropy:.2f} of 1" + ("" if middle.scaled else ", and nothing scales its scores"),
         numbers={"entropy": middle.entropy, "top_weight": middle.top},
-        places=tuple(located(a.place, a.name, f"entropy {a.entropy:.2f}") for a in peaked[:3]),
+        places=tuple(located(a.place, a.name, f"entropy {a.entropy:.2f}") for a in peaked),
         causes=(
             "the scores are not divided by the square root of the head's width"
             if not middle.scaled

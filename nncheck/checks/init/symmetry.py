@@ -113,7 +113,7 @@ def _dense(row: ParameterGradients) -> bool:
 
 def _places(rows: list[ParameterGradients], found: Unreached) -> tuple[Place, ...]:
     known = {name: b.place for b in found.branches for name in b.names}
-    places = [known.get(r.name) or r.place or Place(name=r.name) for r in rows[:6]]
+    places = [known.get(r.name) or r.place or Place(name=r.name) for r in rows]
     return tuple(
         dataclasses.replace(p, name=r.name, detail=f"{r.shape[0]} equal units of {r.kind}")
         for r, p in zip(rows, places, strict=False)

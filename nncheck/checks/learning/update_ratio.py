@@ -136,7 +136,7 @@ def _groups(
             summary=f"group {still[0].group} of {run.optimizer} is as good as frozen: its rate is {still[0].rate:g}",
             places=(
                 *place,
-                *(Place(name=row.name, detail=f"moves by {_ratio(row):.1g} of its size") for row in still[:5]),
+                *(Place(name=row.name, detail=f"moves by {_ratio(row):.1g} of its size") for row in still),
             ),
             causes=("a rate with a few zeros too many, or the square of a factor that was meant once",),
             remedies=(

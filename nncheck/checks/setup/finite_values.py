@@ -48,7 +48,7 @@ def finite_values(first: FirstStep, seen: NonFinite, steps: Gradients, log: LogO
             f"{len(weights)} of the model's tensors hold NaN or Inf: {_some(weights)}",
             expected=expected,
             summary=f"{_some(weights)} holds NaN or Inf before the first step",
-            places=tuple(Place(name=name, detail="holds NaN or Inf") for name in weights[:5]),
+            places=tuple(Place(name=name, detail="holds NaN or Inf") for name in weights),
             causes=("memory that was never initialised (`torch.empty`)", "a checkpoint of a run that had diverged"),
             remedies=(Remedy(text="initialise it, or load a checkpoint with finite weights"),),
             exhibits=table,
@@ -116,7 +116,7 @@ def _first_batch(first: FirstStep, seen: NonFinite, expected: str, table: tuple[
         expected="finite gradients",
         summary=f"the loss is finite, but the gradient of {_some(first.bad_gradients)} is not"
         + (f": {seen.origin.detail}" if seen.origin else ""),
-        places=places or tuple(Place(name=n, detail="gradient not finite") for n in first.bad_gradients[:4]),
+        places=places or tuple(Place(name=n, detail="gradient not finite") for n in first.bad_gradients),
         causes=(
             "`torch.where` or a mask hides NaN in the forward; its derivative, 0 times Inf, is NaN all the same",
             "the derivative of sqrt, norm or std at 0, or of log at 0, is infinite",
@@ -157,7 +157,7 @@ def _after_steps(steps: Gradients, measured: str, expected: str) -> Verdict | No
             f"{measured}; after {len(steps.losses)} steps of the optimizer {len(steps.bad_parameters)} parameters hold NaN or Inf",
             expected=expected,
             summary=f"the optimizer's step makes {_some(steps.bad_parameters)} NaN or Inf from finite gradients",
-            places=tuple(Place(name=name, detail="not finite after the step") for name in steps.bad_parameters[:5]),
+            places=tuple(Place(name=name, detail="not finite after the step") for name in steps.bad_parameters),
             causes=("an eps of 0, or one that half precision rounds to 0", "a learning rate far too high"),
             remedies=(Remedy(text="give the optimizer an eps the dtype can hold, and a smaller rate"),),
         )

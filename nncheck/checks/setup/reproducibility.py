@@ -91,7 +91,7 @@ def _edited(data: ItemRepeats) -> _Found | None:
         "reading an item leaves the data set as it is",
         f"the data set is edited while it is read: {names} changes from epoch to epoch",
         {
-            "places": tuple(Place(name=name) for name in data.edited[:5]),
+            "places": tuple(Place(name=name) for name in data.edited),
             "causes": ("an operation in place (`x -= mean`, `x /= 255`, `x.mul_()`) on a view of the stored data",),
             "remedies": (Remedy(text="copy the item before changing it", code="x = self.x[i].clone()  # or .copy()"),),
         },

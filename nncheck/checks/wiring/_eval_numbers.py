@@ -24,7 +24,7 @@ def rates(passes: Evaluation) -> Verdict | None:
         expected=f"rates below {KEEP:g}; 0.1 to 0.5 are usual",
         summary=f"a dropout drops {rate:.0%} of the activations: was that the share to keep?",
         numbers={"rate": rate},
-        places=tuple(place for _, _, place in high[:5]),
+        places=tuple(place for _, _, place in high),
         causes=("`p` is the probability to drop; older TensorFlow code gives the probability to keep",),
         remedies=(Remedy(text="give the share to drop", code=f"nn.Dropout(p={1 - rate:.2g})"),),
     )
@@ -52,7 +52,7 @@ def momentum(norms: Normalisation) -> Verdict | None:
         summary=f"BatchNorm's momentum of {first.value:g} makes its statistics "
         + ("those of the last batch" if fast else "arrive long after the run"),
         numbers={"momentum": first.value, "layers": float(len(found))},
-        places=tuple(m.place for m in found[:5]),
+        places=tuple(m.place for m in found),
         causes=(why,),
         remedies=(Remedy(text="leave the momentum at its default, 0.1" if slow else "give one minus that value"),),
     )
@@ -64,7 +64,7 @@ def small_batches(norms: Normalisation) -> Verdict | None:
     if not poor or norms.batch_size > SMALL_BATCH:
         return None
     worst = min(poor, key=lambda w: w.independent)
-    places: tuple[Place, ...] = tuple(w.place for w in poor[:5])
+    places: tuple[Place, ...] = tuple(w.place for w in poor)
     return warned(
         f"with batches of {norms.batch_size}, the statistics of {len(poor)} BatchNorm layers are worth "
         f"{worst.independent:.1f} independent values a channel ({worst.layer})",

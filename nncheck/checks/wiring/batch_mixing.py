@@ -51,7 +51,7 @@ def batch_mixing(deps: BatchDependencies) -> Verdict:
             expected="running statistics in eval mode",
             summary="predictions in eval mode depend on the batch: BatchNorm does not use running statistics",
             numbers={**numbers, "layers": len(deps.statistics)},
-            places=deps.statistics[:5],
+            places=deps.statistics,
             causes=(
                 "the layer was made with `track_running_stats=False`",
                 "the layer stays in train mode: it is not a registered submodule, or `train()` is overridden",

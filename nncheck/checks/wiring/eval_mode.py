@@ -149,7 +149,7 @@ def _dropout(passes: Evaluation) -> Verdict | None:
             expected=EXPECTED,
             summary="a layer is made, with new random weights, in every forward pass",
             numbers={"seeds": passes.seeds},
-            places=tuple(use.place for use in made[:3]),
+            places=tuple(use.place for use in made),
             causes=("a layer or parameter is constructed inside forward, so it never learns",),
             remedies=(Remedy(text="make it once, in __init__, and only call it in forward"),),
         )
@@ -166,7 +166,7 @@ def _dropout(passes: Evaluation) -> Verdict | None:
         expected=EXPECTED,
         summary="dropout stays on in eval mode",
         numbers={"seeds": passes.seeds, "again": passes.again, "rate": first.rate},
-        places=tuple(use.place for use in uses[:5]),
+        places=tuple(use.place for use in uses),
         causes=(_ATTENTION if attention else _WHY[first.because].format(function=function),),
         remedies=(Remedy(text=_DO_ATTENTION if attention else _DO[first.because]),),
     )
@@ -198,7 +198,7 @@ def _statistics(passes: Evaluation) -> Verdict | None:
         expected="running statistics in eval mode, so that a prediction does not depend on the rest of the batch",
         summary="in eval mode a BatchNorm still normalises by the batch at hand",
         numbers={"layers": float(len(kinds))},
-        places=tuple(s.place for s in found[:5]),
+        places=tuple(s.place for s in found),
         causes=(_BATCH_WHY[first.because],),
         remedies=(Remedy(text=_BATCH_DO[first.because]),),
     )
@@ -219,7 +219,7 @@ def _noise(passes: Evaluation) -> Verdict | None:
         expected=EXPECTED,
         summary="noise meant for training stays on in eval mode",
         numbers={"seeds": passes.seeds},
-        places=tuple(use.place for use in uses[:5]),
+        places=tuple(use.place for use in uses),
         causes=("an augmentation or regularisation inside forward does not ask for the mode",),
         remedies=(Remedy(text="put it under `if self.training:`", code="if self.training:"),),
     )
@@ -276,7 +276,7 @@ def _drifting(norms: Normalisation) -> Verdict | None:
         expected="frozen layers that do not change",
         summary="the frozen layers' BatchNorm statistics still move",
         numbers={"layers": float(len(norms.drifting))},
-        places=norms.drifting[:5],
+        places=norms.drifting,
         causes=("`requires_grad = False` freezes weights only; running statistics are updated in train mode",),
         remedies=(
             Remedy(

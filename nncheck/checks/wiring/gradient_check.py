@@ -124,7 +124,7 @@ def _wrong_backward(
         expected=EXPECTED,
         summary=f"the backward of {function.name} is wrong",
         numbers={**numbers, "function_error": argument.error},
-        places=tuple(places[:6]),
+        places=tuple(places),
         causes=tuple(causes),
         remedies=(
             Remedy(

@@ -60,7 +60,7 @@ class _Findings:
         if status is Status.FAIL or self.status is Status.PASS:
             self.status = status
         self.summaries.append(summary)
-        self.places.extend(places[:4])
+        self.places.extend(places)
         self.causes.append(cause)
         self.remedies.append(remedy)
 
@@ -93,7 +93,7 @@ def optimizer_coverage(leaves: GraphLeaves, steps: Gradients) -> Verdict:
             "stale": float(len(leaves.stale)),
             "trained_share": leaves.share,
         },
-        places=tuple(found.places[:8]),
+        places=tuple(found.places),
         causes=tuple(found.causes),
         remedies=tuple(found.remedies),
         exhibits=_table(leaves),

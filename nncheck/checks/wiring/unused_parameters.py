@@ -84,7 +84,7 @@ def unused_parameters(steps: Gradients, found: Unreached, lists: RepeatedLayers)
         expected=expected,
         summary=_summary(first, len(faults)),
         numbers=numbers,
-        places=tuple(_place(b) for b in ordered[:6]),
+        places=tuple(_place(b) for b in ordered),
         causes=_causes(first),
         remedies=_remedies(first),
         exhibits=table,
