@@ -84,7 +84,8 @@ class Verdict:
     """What a check found. `measured` is one sentence with the numbers in it, on a pass too.
 
     `summary` is the headline of a finding ("loss starts at 4.87; ..."); left empty, `measured` is used.
-    `numbers` repeats the key figures for programs. `follows`: ids whose finding, if there is one, is the root of this one
+    `numbers` repeats the key figures for programs; `spread` has, for those that chance moves, the standard error that was
+    measured, under the same names. `follows`: ids whose finding, if there is one, is the root of this one
     in this very case, whatever the check's `consequence_of` says of the usual case.
     """
 
@@ -93,6 +94,7 @@ class Verdict:
     expected: str = ""
     summary: str = ""
     numbers: dict[str, float] = field(default_factory=dict)
+    spread: dict[str, float] = field(default_factory=dict)
     places: tuple[Place, ...] = ()
     causes: tuple[str, ...] = ()
     remedies: tuple[Remedy, ...] = ()
@@ -223,6 +225,8 @@ class TargetResult:
     """When it was run (ISO 8601), if nothing has changed since and it was not run again."""
     file: str = ""
     """Its own file from the repository's root; empty if it lies outside of it."""
+    set_up: str = ""
+    """Source that binds its parts in plain PyTorch, for `reproduce.py` in a bundle; empty where they cannot be bound."""
 
     @property
     def verdict(self) -> Literal["pass", "warn", "fail", "error"]:

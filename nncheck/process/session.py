@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nncheck.config import Config
@@ -64,6 +65,9 @@ class Options:
     """Whether the target is run as a script; None: if it is written to be."""
     arguments: tuple[str, ...] = ()
     """The script's own."""
+    baseline: Path | None = None
+    """What the findings are held against."""
+    update_baseline: bool = False
     at_once: int | None = None
     """So many targets are checked side by side; None: one a core."""
 
@@ -143,6 +147,7 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
     """What is told of one target; why it could not be used, if it could not."""
     import nncheck.runner  # noqa: F401  # it knows the surroundings
     from nncheck.lab.snapshot import seed_everything
+    from nncheck.reproduce.binding import binding
     from nncheck.target import use_target
     from nncheck.target.loading import isolated
 
@@ -168,7 +173,7 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
                 result, interrupted = _check(job, name, setup, options, tell, deadline, failed)
             if result.problem is not None:
                 result = dataclasses.replace(result, problem=result.problem + _printed(output))
-            tell("result", result)
+            tell("result", dataclasses.replace(result, set_up=binding(job.target, part, setup, options.arguments)))
             if interrupted:
                 tell("interrupted")
                 return

@@ -46,14 +46,21 @@ def to_dict(report: Report) -> dict[str, Any]:
         "environment": dict(report.environment),
         "folder": report.folder,
         "notices": list(report.notices),
-        "baseline": None if report.baseline is None else _against(report.baseline),
+        "baseline": None if report.baseline is None else _against(report, report.baseline),
         "cost": _cost(report.cost),
         "targets": [_target(target) for target in report.targets],
     }
 
 
-def _against(baseline: Against) -> dict[str, Any]:
-    return {"file": baseline.file, "resolved": list(baseline.resolved)}
+def _against(report: Report, baseline: Against) -> dict[str, Any]:
+    found = [result for target in report.targets for result in target.checks if result.is_finding]
+    known = sum(result.known for result in found)
+    return {
+        "file": baseline.file,
+        "new": len(found) - known,
+        "known": known,
+        "resolved": list(baseline.resolved),
+    }
 
 
 def _cost(cost: Cost) -> dict[str, Any]:
@@ -86,6 +93,8 @@ def _target(target: TargetResult) -> dict[str, Any]:
         entry["problem"] = target.problem
     if target.cached:
         entry["cached"] = target.cached
+    if target.set_up:
+        entry["set_up"] = target.set_up
     if target.file:
         entry["file"] = target.file
     return entry
@@ -106,6 +115,7 @@ def _check(result: CheckResult) -> dict[str, Any]:
         "measured": verdict.measured,
         "expected": verdict.expected,
         "numbers": {name: plain_number(value) for name, value in verdict.numbers.items()},
+        "spread": {name: plain_number(value) for name, value in verdict.spread.items()},
         "seconds": plain_number(result.seconds),
         "places": [_place(place) for place in verdict.places],
         "causes": list(verdict.causes),
@@ -218,6 +228,7 @@ def _read_target(data: Mapping[str, Any]) -> TargetResult:
         checklist=tuple(_read_item(entry) for entry in data.get("checklist", ())),
         problem=None if problem is None else str(problem),
         cached=str(data.get("cached", "")),
+        set_up=str(data.get("set_up", "")),
         file=str(data.get("file", "")),
     )
 
@@ -245,7 +256,8 @@ def _read_check(data: Mapping[str, Any]) -> CheckResult:
         expected=str(data.get("expected", "")),
         # `summary` is written filled in; what only repeats another field is left empty again.
         summary="" if summary == (why_skipped or measured) else summary,
-        numbers={str(name): float(value) for name, value in data.get("numbers", {}).items()},
+        numbers=_numbers(data, "numbers"),
+        spread=_numbers(data, "spread"),
         places=tuple(_read_place(entry) for entry in data.get("places", ())),
         causes=_strings(data.get("causes", ())),
         remedies=tuple(_read_remedy(entry) for entry in data.get("remedies", ())),
@@ -289,6 +301,10 @@ def _read_remedy(data: Mapping[str, Any]) -> Remedy:
         worked=None if worked is None else bool(worked),
         measured=_optional(data, "measured"),
     )
+
+
+def _numbers(data: Mapping[str, Any], key: str) -> dict[str, float]:
+    return {str(name): float(value) for name, value in data.get(key, {}).items()}
 
 
 def _integer(data: Mapping[str, Any], key: str) -> int | None:
