@@ -8,6 +8,7 @@ from nncheck.capture.witnesses.kept_graphs import GraphWitness
 from nncheck.capture.witnesses.metrics_seen import MetricWitness
 from nncheck.capture.witnesses.modes import Modes
 from nncheck.capture.witnesses.optimizers import Optimizers
+from nncheck.capture.witnesses.rows_seen import Rows
 from nncheck.capture.witnesses.schedules import Schedules
 from nncheck.capture.witnesses.validation_course import ValidationWitness
 from nncheck.capture.witnesses.witness import Course, Witness
@@ -21,6 +22,7 @@ KINDS: tuple[type[Witness], ...] = (
     ValidationWitness,
     MetricWitness,
     Rounds,
+    Rows,
 )
 """Every witness, made anew for each script."""
 

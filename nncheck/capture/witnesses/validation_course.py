@@ -91,7 +91,7 @@ class ValidationWitness(Witness):
             self._last.given = True
         for frame in users_frames():
             for name, loader in _loaders_of(frame):
-                if "." not in name and not _is_asked(frame.f_code.co_filename, name):
+                if "." not in name and not is_asked(frame.f_code.co_filename, name):
                     made = self.course.made.get(id(loader))
                     self._unused[name] = place_at(name, made.file if made else None, made.line if made else None)
 
@@ -206,7 +206,7 @@ def _targets(frame: FrameType) -> Iterator[str]:
                 yield from (ast.unparse(n) for n in ast.walk(target) if isinstance(n, (ast.Name, ast.Attribute)))
 
 
-def _is_asked(file: str, name: str) -> bool:
+def is_asked(file: str, name: str) -> bool:
     """Whether a line of a file uses what a name holds for more than its length or its parts."""
     tree = tree_of(file)
     parts = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Attribute)}

@@ -2,7 +2,8 @@
 
 What it does
     Lets a copy of the script go on for a few short epochs and watches what it does with each of its loaders: which ones the
-    optimizer steps on, which ones are only looked at, and which items of which data set they draw.
+    optimizer steps on, which ones are only looked at, and which items of which data set they draw. Of a script without loaders,
+    compares the rows of real numbers that its model is given with and without gradients.
 Why it matters
     A score on samples that the network was trained on says how well it remembers. A validation whose batches are stepped on is
     part of the training from then on, and every later score on it is too good.
@@ -19,6 +20,7 @@ Source
 import re
 from typing import Any
 
+from nncheck.probes.rows_seen import RowsSeen
 from nncheck.probes.validation_course import LoaderCourse, ValidationCourse
 from nncheck.registry import check
 from nncheck.verdict import Place, Remedy, Stage, Verdict, failed, passed, skipped
@@ -27,17 +29,19 @@ from nncheck.verdict import Place, Remedy, Stage, Verdict, failed, passed, skipp
 STEPPED = 2
 # Overlaps in part may be meant, or are named by what compares the samples.
 WHOLE = 0.9
+# So many different rows of real numbers are not all among others by chance.
+FEWEST_ROWS = 16
 
 _THINGS = r"(s|_?(loader|dataloader|data_?loader|dl|data|dataset|ds|set|iter|iterator|gen|generator|batches|queue|batch))?s?\d*"
 _HELD_OUT = re.compile(rf"(val|valid|validation|validate|test|testing|dev|held_?out){_THINGS}")
 
 
 @check(stage=Stage.LOOP)
-def validation_data(course: ValidationCourse) -> Verdict:
+def validation_data(course: ValidationCourse, rows: RowsSeen | None) -> Verdict:
     looked = [one for one in course.loaders if one.looks]
     stepped = sum(one.steps > 0 for one in course.loaders)
     if not course.loaders:
-        return skipped("the script's loop has no loader that could be watched")
+        return _without_loaders(rows) or skipped("the script's loop has no loader that could be watched")
     measured = f"{stepped} of {len(course.loaders)} loaders are stepped on, {len(looked)} are looked at without a step"
     details: dict[str, Any] = {
         "expected": "steps on training batches only, and a validation on others",
@@ -78,6 +82,31 @@ def validation_data(course: ValidationCourse) -> Verdict:
                 code="val_loader = DataLoader(val_set, batch_size=256)",
             ),
         ),
+        **details,
+    )
+
+
+def _without_loaders(rows: RowsSeen | None) -> Verdict | None:
+    """Rows that a script's own functions bring; they are a validation's by what they, or those left without use, are called."""
+    if rows is None or rows.looked < FEWEST_ROWS:
+        return None
+    measured = (
+        f"{rows.shared:,} of {rows.looked:,} different rows that the model was given without gradients are trained on"
+    )
+    details: dict[str, Any] = {
+        "expected": "a validation on rows that are not trained on",
+        "numbers": {"looked_at": float(rows.looked), "shared": float(rows.shared)},
+    }
+    unused = [place for place in rows.unused if _held_out((place.name,))]
+    if rows.shared < rows.looked or not (unused or _held_out(rows.variables)):
+        return passed(measured, **details)
+    left = f", and no line uses {' and '.join(place.name for place in unused[:2])}" if unused else ""
+    return failed(
+        measured + left,
+        summary=f"the validation looks at training samples: every row of it is trained on{left}",
+        places=() if rows.place is None else (rows.place,),
+        causes=("the validation was given the training part", "the two parts were cut from the same rows"),
+        remedies=(Remedy(text="validate on the rows that were held out", code="evaluate(model, x_valid, y_valid)"),),
         **details,
     )
 

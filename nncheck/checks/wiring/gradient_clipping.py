@@ -39,7 +39,7 @@ def gradient_clipping(loop: TrainingLoop) -> Verdict:
     stepping = [call for call in clipping if of_kind(call, "step", "other-step", "scaled-step")]
     if all(clip.empty for clip in clips):
         return _no_effect(clips[0], "there is no gradient when it is clipped", "clipping stands before `backward()`")
-    if stepping and all(_after(call) for call in stepping):
+    if stepping and (all(_after(call) for call in stepping) or all(_each_after(call) for call in clipping)):
         return _no_effect(clips[0], "no step uses what was clipped", "clipping stands after `optimizer.step()`")
     if any(_still_scaled(call) for call in clipping):
         return _scaled(next(call for call in clipping if _still_scaled(call)))
@@ -68,6 +68,17 @@ def _after(call: StepCall) -> bool:
     first = of_kind(call, "clip")[0]
     steps = of_kind(call, "step", "other-step", "scaled-step")
     return all(step < first for step in steps) and bool(steps) and last >= first
+
+
+def _each_after(call: StepCall) -> bool:
+    """Whether each of several clippings in a call comes right after a step, and no step before the next backward pass."""
+    backs, steps = ("backward", "gradient"), ("step", "other-step", "scaled-step")
+    for clip in of_kind(call, "clip"):
+        before = [event.kind for event in call.events[:clip] if event.kind in (*backs, *steps)]
+        behind = [event.kind for event in call.events[clip:] if event.kind in (*backs, *steps)]
+        if not before or before[-1] not in steps or (behind and behind[0] not in backs):
+            return False
+    return True
 
 
 def _still_scaled(call: StepCall) -> bool:

@@ -1,10 +1,12 @@
 """validation-data over evidence made by hand."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from nncheck.checks.loop.validation_data import STEPPED, WHOLE, validation_data
+from nncheck.checks.loop.validation_data import FEWEST_ROWS, STEPPED, WHOLE, validation_data
+from nncheck.probes.rows_seen import RowsSeen
 from nncheck.probes.validation_course import LoaderCourse, ValidationCourse
 from nncheck.verdict import Place, Status
 
@@ -44,7 +46,7 @@ STEPPING = {"steps": 9, "alone": 9, "looks": 0, "same": "loader", "share": 1.0}
 )
 def test_both_sides(changes: dict[str, object], status: Status) -> None:
     other = dataclasses.replace(VALIDATION, **changes)  # type: ignore[arg-type]
-    assert validation_data(ValidationCourse(loaders=(TRAIN, other), unused=())).status is status
+    assert validation_data(ValidationCourse(loaders=(TRAIN, other), unused=()), None).status is status
 
 
 @pytest.mark.parametrize(
@@ -63,13 +65,35 @@ def test_a_look_at_the_training_loader_itself(
     changes: dict[str, object], unused: tuple[Place, ...], status: Status
 ) -> None:
     looked = dataclasses.replace(TRAIN, looks=3, **changes)  # type: ignore[arg-type]
-    assert validation_data(ValidationCourse(loaders=(looked,), unused=unused)).status is status
+    assert validation_data(ValidationCourse(loaders=(looked,), unused=unused), None).status is status
 
 
 def test_a_look_at_other_samples_is_a_validation() -> None:
     looked = dataclasses.replace(TRAIN, looks=3, functions=("validate",))
-    assert validation_data(ValidationCourse(loaders=(looked, VALIDATION), unused=())).status is Status.PASS
+    assert validation_data(ValidationCourse(loaders=(looked, VALIDATION), unused=()), None).status is Status.PASS
 
 
 def test_without_loaders_nothing_is_said() -> None:
-    assert validation_data(ValidationCourse(loaders=(), unused=())).status is Status.SKIP
+    assert validation_data(ValidationCourse(loaders=(), unused=()), None).status is Status.SKIP
+
+
+ROWS = RowsSeen(trained=96, looked=64, shared=64, variables=("x_valid",), unused=(), place=LOOP)
+UNUSED = (Place(name="x_valid"),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, Status.FAIL),
+        ({"shared": 63}, Status.PASS),
+        ({"variables": ("inputs",)}, Status.PASS),
+        ({"variables": ("inputs",), "unused": UNUSED}, Status.FAIL),
+        ({"variables": ("inputs",), "unused": (Place(name="noise"),)}, Status.PASS),
+        ({"looked": FEWEST_ROWS, "shared": FEWEST_ROWS}, Status.FAIL),
+        ({"looked": FEWEST_ROWS - 1, "shared": FEWEST_ROWS - 1}, Status.SKIP),
+        ({"looked": 0, "shared": 0}, Status.SKIP),
+    ],
+)
+def test_rows_of_a_script_without_loaders(changes: dict[str, Any], status: Status) -> None:
+    verdict = validation_data(ValidationCourse(loaders=(), unused=()), dataclasses.replace(ROWS, **changes))
+    assert verdict.status is status
