@@ -11,6 +11,7 @@ import torch
 
 from nncheck.config import config_for
 from nncheck.gate.rules import Rules, notices
+from nncheck.observe.source import calling_place
 from nncheck.recipe import Recipe
 from nncheck.registry import select as select_ids
 from nncheck.runner import Interrupted, make_report, run_target
@@ -63,7 +64,12 @@ def check(
     selected = select_ids(tuple(select), tuple(ignore))
     config = config_for(".")
     begun = time.monotonic()
-    setup = assemble(recipe, seed=seed, device=None if device is None else torch.device(device))
+    setup = assemble(
+        recipe,
+        seed=seed,
+        device=None if device is None else torch.device(device),
+        origins={"call": calling_place("nncheck.check")},  # for findings of which no better line is known
+    )
     first = next(setup.model.parameters(), None)
     where = first.device if first is not None else torch.device("cpu")
     deadline = float("inf") if budget is None else begun + budget

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import platform
 import sys
@@ -19,8 +18,9 @@ from nncheck.errors import CannotMeasure, OutOfTime, TargetError, explain
 from nncheck.evidence import Evidence
 from nncheck.lab.deadline import alarm
 from nncheck.lab.sandbox import Sandbox
+from nncheck.observe.pointing import pointed
 from nncheck.observe.repository import folder_in_repository
-from nncheck.observe.source import class_place, user_frames, words_of
+from nncheck.observe.source import user_frames, words_of
 from nncheck.probes.first_step import FirstStep
 from nncheck.recipe import Setup
 from nncheck.registry import Check, Entry, load, order_findings
@@ -117,7 +117,7 @@ def run_target(
             except KeyboardInterrupt:
                 interrupted = True
                 verdict = skipped("interrupted")
-        verdict = _pointed(verdict, entry, setup)
+        verdict = pointed(verdict, entry.part, setup)
         result = CheckResult(
             id=entry.id, stage=entry.stage, verdict=verdict, seconds=time.monotonic() - begun, doc=entry.doc
         )
@@ -162,17 +162,6 @@ def _blocked(entry: Entry, results: Mapping[str, CheckResult]) -> Verdict | None
         if result.status is Status.SKIP and "which did not pass" in (result.verdict.why_skipped or ""):
             return skipped(result.verdict.why_skipped or "")
     return None
-
-
-def _pointed(verdict: Verdict, entry: Entry, setup: Setup) -> Verdict:
-    """A finding without any line of the user's, at the one that makes the part it is about, or the model, or the nearest known."""
-    if verdict.status not in (Status.WARN, Status.FAIL) or any(place.line for place in verdict.places):
-        return verdict
-    origins = setup.origins
-    of_class = class_place(setup.model, type(setup.model).__name__)
-    known = (origins.get(entry.part), origins.get("model"), of_class, *origins.values())
-    spot = next((place for place in known if place is not None and place.line), None)
-    return verdict if spot is None else dataclasses.replace(verdict, places=(spot, *verdict.places))
 
 
 def _given(check: Check, evidence: Evidence, kind: type) -> Any:

@@ -33,7 +33,7 @@ from nncheck.verdict import Place, Remedy, Stage, Verdict, failed, passed, warne
 FROZEN = 6.0
 
 
-@check(stage=Stage.SETUP, after=("forward-pass", "finite-values"))
+@check(stage=Stage.SETUP, after=("forward-pass", "finite-values"), part="train_loader")
 def reproducibility(loss: LossRepeats, data: ItemRepeats, workers: WorkerStreams, orders: NameOrders) -> Verdict:
     """Judge what was the same again, and what should not have been."""
     measured = _measured(loss, data)
