@@ -61,6 +61,7 @@ class TrainingLoop:
 
     moved: whether a weight of the model changed; written: names of methods that its source calls; mode_matters: whether the
     model has layers that know the mode; kept: how many losses of earlier calls were still held, with their graphs, at the end.
+    others_judged: every other optimizer that steps in it has a result of its own.
     """
 
     given: bool
@@ -75,6 +76,7 @@ class TrainingLoop:
     optimizer: str = ""
     scheduler: str = ""
     scheduler_interval: str = ""
+    others_judged: bool = False
 
 
 @probe
@@ -136,6 +138,7 @@ def _run(sandbox: Sandbox, given: list[Any]) -> TrainingLoop:
         optimizer=type(setup.optimizer).__name__,
         scheduler=type(setup.scheduler).__name__ if setup.scheduler is not None else "",
         scheduler_interval=setup.scheduler_interval or "",
+        others_judged=getattr(getattr(step, "onward", None), "number", None) is not None,
     )
 
 

@@ -64,7 +64,7 @@ def zero_grad(loop: TrainingLoop) -> Verdict:
             remedies=(Remedy(text="clear them before the backward pass", code="optimizer.zero_grad()"),),
             exhibits=(curve,),
         )
-    others = _others(loop)
+    others = None if loop.others_judged else _others(loop)
     if others is not None:
         return others
     return passed(
