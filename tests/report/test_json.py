@@ -12,8 +12,9 @@ import jsonschema
 import pytest
 
 from nncheck.report.json import from_dict, from_json, to_dict, to_json
-from nncheck.verdict import Report
+from nncheck.verdict import Report, Status, TargetResult
 from tests.report import golden
+from tests.report.marked import marked
 from tests.report.saved import FOLDER, same_as_saved
 
 
@@ -26,10 +27,22 @@ def reports() -> list[Report]:
         replace(whole, interrupted=True),
         replace(whole, fail_on="never"),
         replace(whole, targets=()),
+        replace(marked(), targets=(_partly_accepted(), *marked().targets)),
     ]
 
 
-@pytest.mark.parametrize("k", range(5))
+def _partly_accepted() -> TargetResult:
+    """A finding at a level of the configuration's, accepted in one of its places."""
+    target = golden.target()
+    first = next(result for result in target.checks if result.id == "loss-at-init")
+    place, *others = first.verdict.places
+    changed = replace(
+        first, verdict=replace(first.verdict, places=tuple(others)), accepted_places=(place,), declared=Status.WARN
+    )
+    return replace(target, checks=tuple(changed if result is first else result for result in target.checks))
+
+
+@pytest.mark.parametrize("k", range(6))
 def test_round_trip_and_schema(k: int) -> None:
     report = reports()[k]
     text = to_json(report)

@@ -8,6 +8,7 @@ import pytest
 
 from nncheck.report.markdown import block, code, escaped, finding_markdown, phrase, to_markdown
 from tests.report import golden
+from tests.report.marked import marked
 from tests.report.saved import same_as_saved
 
 
@@ -48,3 +49,12 @@ def test_fences_are_longer_than_what_they_hold() -> None:
 def test_a_printed_report_is_its_markdown() -> None:
     report = golden.report()
     assert str(report) == to_markdown(report)
+
+
+def test_what_is_accepted_has_a_section_and_counts_as_no_problem() -> None:
+    text = marked().to_markdown()
+    section = text.partition("### Accepted\n")[2].partition("\n\n2 failed")[0]
+    assert "- `dead-relu`: sparse on purpose, see paper 3.2 (412 of 512 units" in section
+    assert "> nncheck.toml:12: the acceptance of shuffle matches nothing any more" in section
+    assert "| accepted | `dead-relu` |" in text
+    assert "1 accepted in " in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from nncheck.report.terminal import Terminal, plain_findings, printable
 from nncheck.verdict import Report
 from tests.report import golden
 from tests.report.driving import run
+from tests.report.marked import marked
 from tests.report.saved import same_as_saved
 
 
@@ -121,6 +123,7 @@ import sys
 from nncheck.report.terminal import Terminal
 from tests.report import golden
 from tests.report.driving import run
+from tests.report.marked import marked
 run(Terminal(), golden.report())
 loaded = {"torch", "numpy", "matplotlib", "jinja2", "rich"} & set(sys.modules)
 print("loaded:", *sorted(loaded), file=sys.stderr)
@@ -172,3 +175,12 @@ def test_plain_output_imports_nothing_heavy() -> None:
         cwd=Path(__file__).parent.parent.parent,
     )
     assert done.stderr == "loaded:\n"
+
+
+def test_what_is_accepted_is_said_apart_with_its_reason() -> None:
+    text = printed(marked())
+    assert re.search(r"– dead-relu +accepted: sparse on purpose, see paper 3.2", text)
+    assert "accepted[dead-relu]: sparse on purpose, see paper 3.2\n   = found: 412 of 512 units" in text
+    assert "\nnotice: nncheck.toml:12: the acceptance of shuffle matches nothing any more\n" in text
+    assert "fail[dead-relu]" not in text
+    assert ", 1 accepted in " in text
