@@ -55,6 +55,8 @@ def is_file_name(target: str) -> bool:
 
 def _meant(entry: str, folder: Path, where: str) -> list[str]:
     """What an entry stands for, as seen from the configuration's folder."""
+    if " -- " in entry:
+        raise UsageError(f"{where}: a script's own arguments are given on the command line: nncheck run {entry}")
     location, name = split_name(entry)
     path = folder / location
     if not is_file_name(location) and (not path.is_dir() or (path / "__init__.py").is_file()):
