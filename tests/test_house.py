@@ -21,6 +21,8 @@ FORBIDDEN = {
     "verdict.py": r"(?!nncheck\.(report|errors|exhibits))nncheck|torch|numpy|rich|typer|jinja2",
     "errors.py": r"nncheck\.(?!verdict)|torch",
     "registry.py": r"torch|numpy|nncheck\.(?!verdict|errors|probes|checks)",
+    "config/*.py": r"torch|numpy|rich|typer|jinja2|nncheck\.(cli|runner|api|target|process|checks|probes|report|lab|gate)",
+    "gate/rules.py": r"torch|numpy|rich|typer|jinja2|nncheck\.(cli|runner|api|target|process|checks|probes|lab)",
     "report/*.py": r"torch|typer|nncheck\.(?!verdict|report|_version)",
     "report/*/*.py": r"torch|typer|nncheck\.(?!verdict|report|_version)",
     "checks/*/*.py": r"torch|numpy|rich|typer|nncheck\.(cli|runner|api|target|process|report|lab|observe\.watch)",
