@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import copy
 import dataclasses
 import linecache
 import textwrap
@@ -12,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from nncheck.capture.cutting import cut
+from nncheck.capture.frameworks import plain_loader
 from nncheck.capture.loops import SourceLoop, covers, owner_of
 from nncheck.capture.record import Record, Stood
 from nncheck.capture.replay import LossOfLoop
@@ -24,19 +25,12 @@ _PLAIN = (int, float, str, bool, type(None))
 
 def adapter(found: Found, *, what: str, output: str) -> str | None:
     """The text of a file that binds what was found in a script; None if its loop is not among its own lines."""
-    asked = found.recipe.training_step
-    if not isinstance(asked, LossOfLoop):
+    begun = _writer(found)
+    if begun is None:
         return None
-    record, loop = asked.replay.record, asked.replay.inner
-    if not isinstance(loop, SourceLoop) or not loop.is_loop:
-        return None
-    stack = [stood for stood in record.backward if is_users(stood.frame.f_code.co_filename)]
-    inside = next((i for i, stood in enumerate(stack) if stood.frame is loop.frame), None)
-    if inside is None:
-        return None
-    writer = _Writer(list(reversed(stack[inside:])), loop, record)
+    writer, line = begun
     lines = writer.set_up()
-    step = writer.training_step(stack[inside].line, found.recipe.train_loader)
+    step = writer.training_step(line, found.recipe.train_loader)
     parts = writer.parts(found)
     head = [
         f'"""The training set-up of {what}, for `nncheck run {output}`: its own lines up to its loop, and the loop up to its loss.',
@@ -52,11 +46,44 @@ def adapter(found: Found, *, what: str, output: str) -> str | None:
     return "\n".join([*head, *lines, "", *step, "", "setup = nncheck.Recipe(", *parts, ")"]) + "\n"
 
 
-class _Writer:
-    """chain: the script's frames from the outermost to the one with the loop. missing: what could not be written down."""
+def step_and_parts(found: Found) -> tuple[list[str], dict[str, str]] | None:
+    """The loop up to its loss as a function `training_step(model, batch)`, and under which expressions the script has its parts.
 
-    def __init__(self, chain: list[Stood], loop: SourceLoop, record: Record) -> None:
-        self._chain, self._loop, self._record = chain, loop, record
+    Both hold where the script stands at its first step. None if anything of that could not be written down.
+    """
+    begun = _writer(found)
+    if begun is None:
+        return None
+    writer, line = begun
+    step = writer.training_step(line, found.recipe.train_loader)
+    parts = (text.strip().rstrip(",").partition("=") for text in writer.parts(found))
+    written = {part: expression for part, _, expression in parts}
+    return None if writer.missing else (step, written)
+
+
+def _writer(found: Found) -> tuple[_Writer, int] | None:
+    """What writes a script's set-up down, and the loop's line that goes back; None if the loop is not among its own lines."""
+    asked = found.recipe.training_step
+    if not isinstance(asked, LossOfLoop):
+        return None
+    record, loop = asked.replay.record, asked.replay.inner
+    if not isinstance(loop, SourceLoop) or not loop.is_loop:
+        return None
+    stack = [stood for stood in record.backward if is_users(stood.frame.f_code.co_filename)]
+    inside = next((i for i, stood in enumerate(stack) if stood.frame is loop.frame), None)
+    if inside is None:
+        return None
+    return _Writer(list(reversed(stack[inside:])), loop, record, stack[:inside]), stack[inside].line
+
+
+class _Writer:
+    """chain: the script's frames from the outermost to the one with the loop; within: those inside of it, the innermost first.
+
+    missing: what could not be written down.
+    """
+
+    def __init__(self, chain: list[Stood], loop: SourceLoop, record: Record, within: list[Stood]) -> None:
+        self._chain, self._loop, self._record, self._inner = chain, loop, record, within
         self._names: dict[str, Any] = {}
         self._module = chain[0]
         self._importable = self._may_be_imported()
@@ -105,6 +132,10 @@ class _Writer:
             elif dataclasses.is_dataclass(value) and self._names.get(type(value).__name__) is type(value):
                 fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
                 yield f"{name} = {self._written(name, type(value).__name__, fields)}"
+            elif repr_is_plain(value):
+                yield f"{name} = {value!r}"
+            elif type(value).__module__.startswith("omegaconf") and repr_is_plain(held := _container(value)):
+                yield f"{name} = omegaconf.OmegaConf.create({held!r})"
             else:
                 self.missing.append(f"{name}, a {type(value).__name__} that {owner.name} is given")
                 yield f"{name} = ...  # a {type(value).__name__}"
@@ -172,11 +203,11 @@ class _Writer:
     def imports(self, lines: list[str]) -> list[str]:
         """What those lines take from the script's module, and from elsewhere as it does."""
         used = {n.id for n in ast.walk(ast.parse("\n".join(lines))) if isinstance(n, ast.Name)}
-        found = [f"import {name}" for name in ("argparse", "pathlib") if name in used]
+        found = [f"import {name}" for name in ("argparse", "omegaconf", "pathlib") if name in used]
         if not self._importable:
             return found
         module = read_path(self._module)
-        for name in sorted(used & module.bound.keys() - {"argparse", "pathlib"}):
+        for name in sorted(used & module.bound.keys() - {"argparse", "omegaconf", "pathlib"}):
             if name not in module.imports:
                 continue
             source, level, original = module.imports[name]
@@ -194,25 +225,25 @@ class _Writer:
         node = self._loop.statement
         body = list(node.body)
         bound = self._batch(node, body, loader)
-        cut = _cut(body, line)
+        kept = cut(body, line, self._inner)
         if bound is None:
             self.missing.append("how the batch is taken apart in the loop")
-        if cut is None:
+        if kept is None:
             self.missing.append(
                 f"the loss: backward is not called by the loop itself ({shown(self._loop.file)}:{line})"
             )
-            cut = [*body, *ast.parse("return ...").body]
+            kept = [*body, *ast.parse("return ...").body]
         changed = sorted(
             {
                 n.target.id
-                for s in cut
+                for s in kept
                 for n in ast.walk(s)
                 if isinstance(n, ast.AugAssign) and isinstance(n.target, ast.Name)
             }
         )
         lines = [f"global {', '.join(changed)}"] if changed else []
         lines += bound or ["...  # take the batch apart"]
-        lines += "\n".join(ast.unparse(ast.fix_missing_locations(statement)) for statement in cut).split("\n")
+        lines += "\n".join(ast.unparse(ast.fix_missing_locations(statement)) for statement in kept).split("\n")
         return [*self._loader_lines, "def training_step(model, batch):", *("    " + text for text in lines)]
 
     def _batch(self, node: Any, body: list[ast.stmt], loader: Any) -> list[str] | None:
@@ -245,9 +276,8 @@ class _Writer:
 
     def _holds(self, expression: ast.expr, wanted: Any) -> bool:
         try:
-            return (
-                eval(ast.unparse(expression), {**self._chain[-1].frame.f_globals, **self._chain[-1].names}) is wanted
-            )  # a name
+            names = {**self._chain[-1].frame.f_globals, **self._chain[-1].names}
+            return plain_loader(eval(ast.unparse(expression), names)) is wanted  # a name
         except Exception:  # noqa: BLE001  # then it is not it
             return False
 
@@ -268,7 +298,7 @@ class _Writer:
 
     def _name(self, wanted: Any) -> str | None:
         for name, value in reversed(self._names.items()):
-            if value is wanted:
+            if value is wanted or (hasattr(value, "base_dataloader") and plain_loader(value) is wanted):
                 return name
         for name, value in reversed(self._names.items()):
             if hasattr(value, "__dict__") and type(value).__module__ not in ("builtins", "types"):
@@ -283,6 +313,13 @@ def _counted(node: ast.For, stood: Stood) -> Iterator[str]:
     for name in (n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)):
         if isinstance(stood.names.get(name), _PLAIN):
             yield f"{name} = {stood.names[name]!r}"
+
+
+def _container(value: Any) -> Any:
+    """The plain values of hydra's configuration."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(value, resolve=True)
 
 
 def repr_is_plain(value: Any) -> bool:
@@ -310,45 +347,3 @@ def _targets(target: ast.expr, iterated: ast.expr, is_loader: Any) -> Iterator[s
             yield from [f"{ast.unparse(target.elts[0])} = 0", *inner] if inner else []
         else:
             yield from _targets(target, iterated.args[0], is_loader)
-
-
-def _cut(body: list[ast.stmt], line: int) -> list[ast.stmt] | None:
-    """Statements up to the one that calls backward, which becomes a `return` of the loss."""
-    kept: list[ast.stmt] = []
-    for node in body:
-        if not covers(node, line):
-            if not _clears(node):
-                kept.append(node)
-            continue
-        if isinstance(node, (ast.With, ast.If)):
-            inner = _cut(node.body, line)
-            if inner is None:
-                return None
-            turned = copy.copy(node)
-            turned.body = inner
-            return [*kept, turned]
-        loss = _loss(node)
-        return None if loss is None else [*kept, ast.Return(value=loss)]
-    return None
-
-
-def _loss(node: ast.stmt) -> ast.expr | None:
-    call = node.value if isinstance(node, ast.Expr) else None
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or call.func.attr != "backward":
-        return None
-    if call.args and isinstance(call.func.value, (ast.Name, ast.Attribute)):
-        return call.args[0]  # accelerator.backward(loss)
-    owner = call.func.value
-    if (
-        isinstance(owner, ast.Call)
-        and isinstance(owner.func, ast.Attribute)
-        and owner.func.attr == "scale"
-        and owner.args
-    ):
-        return owner.args[0]
-    return owner
-
-
-def _clears(node: ast.stmt) -> bool:
-    called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
-    return isinstance(called, ast.Attribute) and called.attr in ("zero_grad", "train")

@@ -36,6 +36,13 @@ GitlabFile = Annotated[
     Path | None, typer.Option("--gitlab", metavar="FILE", help="The findings as GitLab's code quality report.")
 ]
 MarkdownFile = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="The result as Markdown.")]
+BundleFile = Annotated[
+    Path | None,
+    typer.Option("--bundle", metavar="FILE.zip", help="Result, report, source lines and reproduce.py, for a bug report."),
+]
+BundleData = Annotated[
+    bool, typer.Option("--bundle-data", help="... with samples of the data, error messages and what your code printed.")
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed of every random number.")]
 Device = Annotated[DeviceChoice, typer.Option("--device", help="auto: where the file puts the model.")]
 

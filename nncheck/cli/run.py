@@ -12,6 +12,8 @@ import typer
 from nncheck.cli.app import DEFAULT_REPORT, app, stop, supervised
 from nncheck.cli.options import (
     SCRIPT_ARGUMENTS,
+    BundleData,
+    BundleFile,
     Capture,
     Device,
     DeviceChoice,
@@ -67,6 +69,8 @@ def run(
     sarif: SarifFile = None,
     gitlab: GitlabFile = None,
     markdown: MarkdownFile = None,
+    bundle: BundleFile = None,
+    bundle_data: BundleData = False,
     save_plots: Annotated[
         Path | None, typer.Option("--save-plots", metavar="DIR", help="Every picture as PNG and PDF.")
     ] = None,
@@ -141,6 +145,8 @@ def run(
                 sarif=absolute(sarif),
                 gitlab=absolute(gitlab),
                 markdown=absolute(markdown),
+                bundle=absolute(bundle),
+                bundle_data=bundle_data,
                 save_plots=absolute(save_plots),
             ),
             fail_on=settings.fail_on,

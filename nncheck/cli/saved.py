@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nncheck.cli.app import DEFAULT_REPORT, app, read_result, stop
-from nncheck.cli.options import GitlabFile, JunitFile, MarkdownFile, SarifFile, absolute
+from nncheck.cli.options import BundleData, BundleFile, GitlabFile, JunitFile, MarkdownFile, SarifFile, absolute
 from nncheck.errors import UsageError
 
 
@@ -21,6 +21,8 @@ def report(
     junit: JunitFile = None,
     sarif: SarifFile = None,
     gitlab: GitlabFile = None,
+    bundle: BundleFile = None,
+    bundle_data: BundleData = False,
     github: Annotated[
         bool, typer.Option("--github", help="Print GitHub's annotations, and append to $GITHUB_STEP_SUMMARY.")
     ] = False,
@@ -34,6 +36,8 @@ def report(
         junit=absolute(junit),
         sarif=absolute(sarif),
         gitlab=absolute(gitlab),
+        bundle=absolute(bundle),
+        bundle_data=bundle_data,
     )
     try:
         saved = read_result(result)

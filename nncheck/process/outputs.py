@@ -27,6 +27,8 @@ class Outputs:
     gitlab: Path | None = None
     markdown: Path | None = None
     save_plots: Path | None = None
+    bundle: Path | None = None
+    bundle_data: bool = False
 
 
 def write_outputs(report: Report, outputs: Outputs, stream: TextIO | None = None) -> dict[str, str]:
@@ -56,6 +58,11 @@ def write_outputs(report: Report, outputs: Outputs, stream: TextIO | None = None
         except OSError as error:
             raise UsageError(f"{outputs.save_plots}: {error.strerror or error}") from error
         written["plots"] = shown(str(outputs.save_plots))
+    if outputs.bundle is not None:
+        from nncheck.gate.bundle import write_bundle
+
+        write_bundle(report, outputs.bundle, data=outputs.bundle_data)
+        written["bundle"] = shown(str(outputs.bundle))
     return written
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from nncheck.observe.source import shown
 from nncheck.recipe import Recipe, Setup, is_factory
@@ -24,12 +24,40 @@ _PARTS = ("model", "train_loader", "val_loader", "loss_fn", "optimizer", "schedu
 def binding(target: str, found: Found, setup: Setup, arguments: tuple[str, ...] = ()) -> str:
     """Source that defines FILE and `set_up(file)`; empty where the parts are not found again. ARGUMENTS: a script's own."""
     parsed = parse_target(target)
+    file = shown(str(parsed.path))
+    if found.recipe.training_step is not None and type(found.recipe.training_step).__module__.startswith(
+        "nncheck.capture"
+    ):
+        return f"FILE = {file!r}\nARGUMENTS = {list(arguments)!r}\n{_of_script(found, setup)}"
     module = _module(parsed.path)
     if module is None:
         return ""
     writer = _Writer(module, found, setup, parsed.name)
-    body = "".join(f"    {line}\n" for line in writer.lines())
-    return f"FILE = {shown(str(parsed.path))!r}\n\n\ndef set_up(file: str) -> SetUp:\n{body}"
+    body = "".join(f"    {line}".rstrip() + "\n" for line in writer.lines())
+    return f"FILE = {file!r}\n\n\ndef set_up(file: str) -> SetUp:\n{body}"
+
+
+def _of_script(found: Found, setup: Setup) -> str:
+    """`set_up` of a script: it runs to its first step, and its loop up to the loss is asked there; empty if that cannot be."""
+    from nncheck.capture.adapter import step_and_parts
+
+    written = step_and_parts(found)
+    if written is None:
+        return ""
+    step, parts = written
+    parts = {part: text for part, text in parts.items() if part in _PARTS}
+    scheduler = [f"interval={setup.scheduler_interval!r}", f"epochs={setup.epochs}"] if "scheduler" in parts else []
+    body = [
+        "names = names_at_first_step(file, ARGUMENTS)", "exec(STEP, names)",
+        *(f'{part} = names["{text}"]' if text.isidentifier() else f"{part} = eval({text!r}, names)" for part, text in parts.items()),
+        "optimizer.zero_grad()", "", "def loss(batch: Any) -> Any:",
+        '    return scalar(names["training_step"](model, batch))', "", "return SetUp(",
+        *(f"    {text}," for text in (*(f"{part}={part}" for part in parts), *scheduler, "loss=loss", "again=lambda: set_up(file)")),
+        ")",
+    ]  # fmt: skip
+    lines = "".join(f"    {line}".rstrip() + "\n" for line in body)
+    quoted = "\n".join(step).replace("\\", "\\\\").replace("'''", "\\'\\'\\'")
+    return f"STEP = '''\n{quoted}\n'''\n\n\ndef set_up(file: str) -> SetUp:\n{lines}"
 
 
 def _module(path: Path) -> ModuleType | None:
@@ -57,7 +85,8 @@ class _Writer:
 
     def lines(self) -> list[str]:
         lines = ["stand_in()"] if self._recipe else []
-        lines += ["seed(SEED)", "user = load(file)", "seed(SEED)"]
+        package = (Path(self._module.__file__ or "").parent / "__init__.py").is_file()
+        lines += ["seed(SEED)", f"user = load{'_from_package' * package}(file)", "seed(SEED)"]
         lines += [f"recipe = user.{self._recipe}"] if self._recipe else []
         lines += [*self._parts(), "", *self._loss(), *self._train_step()]
         return [*lines, *self._returned()]
@@ -96,7 +125,7 @@ class _Writer:
         if self._setup.default_optimizer:
             return [f"optimizer = torch.optim.AdamW(model.parameters(), lr={DEFAULT_LR:g})"]
         if is_lightning_module(self._setup.model):
-            return ["optimizer, scheduler = configured(model)"]
+            return ["optimizer, scheduler, interval = configured(model)"]
         name = next((n for n, v in vars(self._module).items() if v is self._setup.optimizer), None)
         return [f"optimizer = user.{name}"] if name else ["optimizer = None"]
 
@@ -129,6 +158,9 @@ class _Writer:
             step = "recipe.training_step" if self._recipe else f"user.{self._found.names['training_step']}"
             return [*head, f"    return scalar({step}({_arguments(setup.training_step, '0')}))", ""]
         if setup.loss_fn is not None:
+            dataset = getattr(setup.train_loader, "dataset", None)
+            if type(dataset) is TensorDataset and len(dataset.tensors) == 2:
+                return [*head, "    inputs, target = batch", "    return loss_fn(model(inputs), target)", ""]
             return [*head, "    inputs, target = split(batch)", "    return loss_fn(answer(model, inputs), target)", ""]
         if setup.train_step is not None:
             return [*head, "    return loss_before_backward(train_step, batch)", ""]
@@ -147,7 +179,9 @@ class _Writer:
         given = ["model=model", "train_loader=train_loader", "loss=loss", "optimizer=optimizer"]
         given += ["val_loader=val_loader"] if setup.val_loader is not None else []
         given += ["scheduler=scheduler"] if scheduler else []
-        given += [f"interval={setup.scheduler_interval!r}"] if scheduler and setup.scheduler_interval else []
+        own = not setup.default_optimizer and found.optimizer is None and is_lightning_module(setup.model)
+        interval = "interval" if own else repr(setup.scheduler_interval)
+        given += [f"interval={interval}"] if scheduler and setup.scheduler_interval else []
         given += [f"epochs={setup.epochs}"] if scheduler and setup.epochs else []
         given += ["criterion=loss_fn"] if found.loss_fn is not None else []
         given += ["train_step=train_step"] if setup.train_step is not None else []

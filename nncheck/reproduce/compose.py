@@ -33,57 +33,59 @@ def reproduction(target: TargetResult, finding: CheckResult, *, seed: str, folde
     `folder` is where nncheck was run, as seen from the repository's root.
     """
     parts, _ = _library()
-    show = parts.get(finding.id.replace("-", "_"))
-    if not target.set_up or show is None:
-        return None
-    head = ast.parse(target.set_up)
-    bound = {
-        node.targets[0].id
-        for node in head.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
-    defines = any(isinstance(node, ast.FunctionDef) for node in head.body)
-    script = "ARGUMENTS" in bound
-    if "setup" in show.arguments:
-        if not defines:
-            return None
-        first = "set_up(file)"
-    else:
-        first = "steps_of_script(file, ARGUMENTS)" if script else "steps_of(set_up(file))"
     name = finding.id.replace("-", "_")
-    call = f"{name}({', '.join([first, *_given(show, finding)])})"
-    main = _MAIN.format(call=call, folder=f"    os.chdir({folder!r})\n" if folder else "")
+    show = parts.get(name)
+    if not target.set_up:
+        return None
+    bound = {name for node in ast.parse(target.set_up).body for name in _binds(node)}
+    if show is not None and "set_up" in bound and "setup" in show.arguments:
+        first = "set_up(file)"
+    elif show is not None and "steps" in show.arguments:
+        first = "steps_of_script(file, ARGUMENTS)" if "ARGUMENTS" in bound else "steps_of(set_up(file))"
+    elif "ARGUMENTS" in bound:
+        name, show, first = "at_first_step", None, "file, ARGUMENTS"
+    else:
+        return None
+    given = [] if show is None else _given(show, finding)
+    main = _MAIN.format(
+        call=f"{name}({', '.join([first, *given])})",
+        folder=f"    os.chdir({folder!r})\n" if folder else "",
+    )
     set_up = f"SEED = {int(seed or 0)}\n{target.set_up.strip()}\n"
-    return _written(_docstring(target, finding, folder), set_up, main)
+    if target.file:
+        set_up = re.sub(r"^FILE = .*$", lambda _: f"FILE = {target.file!r}", set_up, count=1, flags=re.MULTILINE)
+    return _written(_docstring(target, finding), set_up, main)
 
 
 _MAIN = """\
 if __name__ == "__main__":
-{folder}    file = sys.argv[1] if len(sys.argv) > 1 else FILE
-    try:
+    file = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else FILE)
+{folder}    try:
         shows = {call}
     except Exception:
         traceback.print_exc()
         print("This could not be tried.")
         raise SystemExit(2) from None
+    if shows is None:
+        raise SystemExit(2)
     print("The fault shows." if shows else "The fault does not show.")
     raise SystemExit(1 if shows else 0)
 """
 
 
-def _docstring(target: TargetResult, finding: CheckResult, folder: str) -> str:
+def _docstring(target: TargetResult, finding: CheckResult) -> str:
     verdict = finding.verdict
-    lines = [f"{finding.summary}: shown with torch alone.", "", f"Of {target.target}, check {finding.id}."]
-    lines += [f"Measured: {verdict.measured}"] if verdict.measured else []
-    lines += [f"Expected: {verdict.expected}"] if verdict.expected else []
-    lines += [f"At {place.file}:{place.line}" for place in verdict.places[:1] if place.file]
-    where = "the root of the repository"
-    lines += [
-        "",
-        f"In {where}:  python reproduce.py [FILE]",
-        "Exit code 1: the fault shows; 0: it does not; 2: it could not be tried.",
+    said = finding.summary[:1].upper() + finding.summary[1:]
+    paragraphs = [f"{said}.", f"Shown with torch alone, for {target.target} (check {finding.id})."]
+    paragraphs += [f"Measured: {verdict.measured}."] if verdict.measured and verdict.measured != finding.summary else []
+    paragraphs += [f"Expected: {verdict.expected}."] if verdict.expected else []
+    paragraphs += [f"Place: {place.file}:{place.line}" for place in verdict.places[:1] if place.file]
+    paragraphs += [
+        "In the root of the repository: `python reproduce.py`, or `python reproduce.py FILE` for another version of the file. "
+        "The exit code is 1 while the fault shows, 0 when it does not, 2 where it could not be tried."
     ]
-    text = "\n".join(part for line in lines for part in (textwrap.wrap(line, 110) or [""]))
+    lines = [line for paragraph in paragraphs for line in textwrap.wrap(paragraph, 116, break_long_words=False)]
+    text = "\n".join([lines[0], "", *lines[1:]] if len(paragraphs[0]) < 116 else lines)
     return '"""' + text.replace("\\", "\\\\").replace('"', "'") + '\n"""\n'
 
 
@@ -104,11 +106,12 @@ def _plain(value: float) -> str:
 def _written(docstring: str, set_up: str, main: str) -> str:
     parts, imports = _library()
     needed: dict[str, _Part] = {}
+    own = {name for node in ast.parse(set_up).body for name in _binds(node)}
     pending = _names(ast.parse(set_up)) | _names(ast.parse(main)) - {"file"}
     modules = {name for name in ("sys", "traceback", "os", "torch") if name in pending}
     while pending:
         name = pending.pop()
-        if name in needed:
+        if name in needed or name in own:
             continue
         if name in parts:
             needed[name] = parts[name]

@@ -18,7 +18,7 @@ def forward_pass(setup: SetUp) -> bool:
         print("batch:", *[f"{t.dtype} {tuple(t.shape)}" for t in tensors(batch)])
         try:
             loss = setup.loss(batch)
-            print(f"loss {float(loss):.4g}, requires_grad: {loss.requires_grad}")
+            print(f"loss {float(loss.detach()):.4g}, requires_grad: {loss.requires_grad}")
             setup.model.zero_grad()
             loss.backward()
         except Exception as error:  # noqa: BLE001
@@ -70,7 +70,7 @@ def loss_broadcast(setup: SetUp) -> bool:
     inputs, target = split(batch)
     order = torch.arange(len(target)).flip(0)
     setup.model.eval()
-    kept, turned = (float(setup.loss((inputs, t))) for t in (target, samples(target, order)))
+    kept, turned = (float(setup.loss((inputs, t)).detach()) for t in (target, samples(target, order)))
     print(f"loss {kept:.6g}; with the targets in another order {turned:.6g}")
     return abs(kept - turned) <= 1e-5 * abs(kept)
 

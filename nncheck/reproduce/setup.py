@@ -39,23 +39,24 @@ class SetUp:
 def load(file: str) -> Any:
     """The user's file as a module; nothing under `if __name__ == "__main__":` runs."""
     path = Path(file).resolve()
+    sys.path.insert(0, str(path.parent))
+    sys.argv = [str(path)]
+    spec: Any = importlib.util.spec_from_file_location("checked", path)
+    sys.modules["checked"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_from_package(file: str) -> Any:
+    """The same for a file that is part of a package."""
+    path = Path(file).resolve()
     names, folder = [path.stem], path.parent
     while (folder / "__init__.py").is_file():
         names.insert(0, folder.name)
         folder = folder.parent
     sys.path.insert(0, str(folder))
-    sys.argv = [str(path)]
-    if len(names) > 1:
-        sys.modules.pop(".".join(names), None)
-        return importlib.import_module(".".join(names))
-    name = f"{path.stem}_checked" if path.stem in sys.stdlib_module_names else path.stem
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SystemExit(f"{file} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    sys.modules.pop(".".join(names), None)
+    return importlib.import_module(".".join(names))
 
 
 def seed(number: int) -> None:
@@ -88,17 +89,19 @@ def made(part: Any, **parts: Any) -> Any:
     return part(**{p.name: parts[p.name] for p in needed if parts.get(p.name) is not None})
 
 
-def configured(model: Any) -> tuple[Any, Any]:
-    """The optimizer and the scheduler of a LightningModule."""
+def configured(model: Any) -> tuple[Any, Any, Any]:
+    """The optimizer and the scheduler of a LightningModule, and how often that steps."""
     found = model.configure_optimizers()
-    scheduler = None
+    plan = None
     if isinstance(found, dict):
-        found, scheduler = found["optimizer"], found.get("lr_scheduler")
+        found, plan = found["optimizer"], found.get("lr_scheduler")
     elif isinstance(found, (tuple, list)):
         if len(found) == 2 and isinstance(found[1], (tuple, list)):
-            found, scheduler = found[0], (found[1] or [None])[0]
+            found, plan = found[0], (found[1] or [None])[0]
         found = found[0] if isinstance(found, (tuple, list)) else found
-    return found, scheduler["scheduler"] if isinstance(scheduler, dict) else scheduler
+    return (
+        (found, plan["scheduler"], plan.get("interval", "epoch")) if isinstance(plan, dict) else (found, plan, "epoch")
+    )
 
 
 def take(loader: Any, number: int) -> list[Any]:

@@ -15,10 +15,10 @@ def first_losses(setup: SetUp) -> tuple[str, float, Any, Any]:
     calls = [loss_calls(setup, batch)[:1] for batch in take(setup.train_loader, 8)]
     found = [call[0] for call in calls if call]
     if not found:
-        losses = [float(setup.loss(batch)) for batch in take(setup.train_loader, 8)]
+        losses = [float(setup.loss(batch).detach()) for batch in take(setup.train_loader, 8)]
         return "loss", sum(losses) / len(losses), None, None
     flat = [(p.detach(), t.detach()) for _, p, t, _ in found]
-    value = sum(float(call[3].mean()) for call in found) / len(found)
+    value = sum(float(call[3].detach().mean()) for call in found) / len(found)
     return found[0][0], value, torch.cat([p for p, _ in flat]), torch.cat([t for _, t in flat])
 
 

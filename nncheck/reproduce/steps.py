@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import runpy
 import sys
 from collections.abc import Callable
@@ -13,7 +14,9 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from nncheck.reproduce.setup import LOSSES, Calls, SetUp, leaves, patched, take
+from nncheck.reproduce.setup import LOSSES, Calls, SetUp, leaves, patched, seed, take
+
+SEED = 0
 
 Steps = Callable[[int], Any]
 """Takes about so many training steps, as they are written."""
@@ -25,7 +28,8 @@ class Enough(BaseException):
 
 @dataclass
 class Event:
-    """backward: `value` is its loss, `part` that of torch's last loss. clip: norm and limit. `grads`: any gradient but 0 before."""
+    """`grads`: whether there was any gradient but 0 before. backward: `value` is its loss, `part` that of torch's last loss
+    function. clip: the norm and the limit."""
 
     kind: str
     grads: bool
@@ -69,23 +73,65 @@ def steps_of_script(file: str, arguments: list[str]) -> Steps:
     return run
 
 
+def names_at_first_step(file: str, arguments: list[str]) -> dict[str, Any]:
+    """Runs a script up to its first optimizer step and ends it there: every name that it has on its way, the innermost last."""
+    folder, names = str(Path(file).resolve().parent), dict[str, Any]()
+
+    def look(optimizer: Any, *_: Any) -> None:
+        frames, frame = [], inspect.currentframe()
+        while frame is not None:
+            if str(Path(frame.f_code.co_filename).resolve()).startswith(folder):
+                frames.append(frame)
+            frame = frame.f_back
+        for frame in reversed([f for f in frames if f.f_globals is not globals()]):
+            names.update({**frame.f_globals, **frame.f_locals} if not names else frame.f_locals)
+        raise Enough
+
+    seed(SEED)
+    handle = register_optimizer_step_pre_hook(look)
+    sys.argv = [file, *arguments]
+    sys.path.insert(0, folder)
+    try:
+        runpy.run_path(file, run_name="__main__")
+    except Enough:
+        return names
+    finally:
+        handle.remove()
+    raise SystemExit(f"{file} ended before its first optimizer step")
+
+
+def at_first_step(file: str, arguments: list[str]) -> None:
+    """Where nothing more is known: the script at its first step, for a person to go on from, with `python -i`."""
+    names = names_at_first_step(file, arguments)
+    for name, value in names.items():
+        if isinstance(value, (nn.Module, torch.optim.Optimizer, torch.utils.data.DataLoader)):
+            print(f"{name} = {type(value).__name__}")
+    globals()["names"] = names
+    print("The script stands before its first optimizer step: `python -i reproduce.py`, then look at names[...].")
+
+
 def watch(steps: Steps, number: int) -> tuple[list[Event], list[tuple[Any, Any]]]:
     """What happens during so many steps, in order; and the weights as they are, and as they were at the first backward pass."""
     events: list[Event] = []
     weights: list[tuple[Any, Any]] = []
-    calls = Calls(*LOSSES)
+    calls, inside = Calls(*LOSSES), list[bool]()
 
     def note(kind: str, value: float = 0.0, part: float = 0.0) -> None:
         grads = any(p.grad is not None and bool(p.grad.any()) for p, _ in weights)
         events.append(Event(kind, grads, value, part))
 
     def backward(loss: Any, *args: Any, **kwargs: Any) -> None:
+        if inside:  # torch calls it once more, for the calls that are noted
+            return back(loss, *args, **kwargs)
         if not weights:
             weights.extend((p, p.detach().clone()) for p in leaves(loss))
         note("backward", float(loss.detach()), float(calls.seen[-1][3].detach().mean()) if calls.seen else 0.0)
         if sum(e.kind == "backward" for e in events) > 8 * number:
             raise Enough
+        inside.append(True)
         back(loss, *args, **kwargs)
+        inside.clear()
+        return None
 
     def clip(parameters: Any, limit: Any, *args: Any, **kwargs: Any) -> Any:
         norm = cut(parameters, limit, *args, **kwargs)
@@ -118,8 +164,9 @@ def optimizer_step(steps: Steps) -> bool:
     """Whether eight training steps change the weights, and down the loss."""
     events, weights = watch(steps, 8)
     moved = [float((p.detach() - before).norm()) for p, before in weights]
-    print(f"{sum(size > 0 for size in moved)} of {len(moved)} weight tensors have changed after "
-          f"{sum(e.kind == 'backward' for e in events)} backward passes and {sum(e.kind == 'step' for e in events)} steps")  # fmt: skip
+    passes, taken = (sum(e.kind == kind for e in events) for kind in ("backward", "step"))
+    print(f"{sum(size > 0 for size in moved)} of {len(moved)} weight tensors have changed after {passes} backward passes "
+          f"and {taken} steps")  # fmt: skip
     values = [e.value for e in events if e.kind == "backward"]
     print("the losses:", ", ".join(f"{value:.4g}" for value in values[:8]))
     return not any(moved) or (len(values) > 1 and values[-1] < values[0] < 0)

@@ -128,7 +128,7 @@ def gradient_check(setup: SetUp) -> bool:
                 for p, d in zip(weights, way, strict=True):
                     p += sign * 1e-6 * d
                 seed(0)
-                ends.append(float(setup.loss(batch)))
+                ends.append(float(setup.loss(batch).detach()))
         real = (ends[0] - ends[1]) / 2e-6
         error = abs(told - real) / max(abs(told), abs(real), 1e-12)
         print(
@@ -233,12 +233,15 @@ def output_range(setup: SetUp) -> bool:
     """The outputs while the last layer's weights are a thousand times as large: where they end shows the bounds."""
     calls = loss_calls(setup, batch := take(setup.train_loader, 1)[0])
     layers = [m for m in setup.model.modules() if getattr(m, "weight", None) is not None and m.weight.ndim > 1]
-    with torch.no_grad():
-        layers[-1].weight *= 1000
-        reach = [given.detach() for _, given, _, _ in loss_calls(setup, batch)]
-        layers[-1].weight /= 1000
+    reach: list[list[Any]] = [[] for _ in calls]
+    for factor in (1000, -1000):
+        with torch.no_grad():
+            layers[-1].weight *= factor
+            for seen, (_, given, _, _) in zip(reach, loss_calls(setup, batch), strict=True):
+                seen.append(given)
+            layers[-1].weight /= factor
     for (name, _, target, _), given in zip(calls, reach, strict=True):
-        low, high = float(given.min()), float(given.max())
+        low, high = (float(f(torch.stack(given))) for f in (torch.min, torch.max))
         print(f"{name} is given values from {low:.4g} to {high:.4g} at most", end="")
         if not target.is_floating_point():
             print("; no score is negative" if low >= 0 else "")
