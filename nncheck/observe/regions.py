@@ -73,11 +73,11 @@ def _expressions(node: ast.AST) -> Iterator[ast.expr]:
 
 
 def _within(source: _Source, line: int) -> Region | None:
-    text = source.lines[line - 1]
-    for statement in reversed(source.statements.get(line, [])):
-        head = _HEAD.match(text) if isinstance(statement, _DEFINITIONS) and statement.lineno == line else None
-        if head is not None:
-            return Region(column=head.start(1) + 1, end_line=line, end_column=head.end(1) + 1)
+    statements = source.statements.get(line, [])
+    head = _HEAD.match(source.lines[line - 1])
+    if head is not None and any(isinstance(s, _DEFINITIONS) and s.lineno == line for s in statements):
+        return Region(column=head.start(1) + 1, end_line=line, end_column=head.end(1) + 1)
+    for statement in reversed(statements):
         value = getattr(statement, "value", None)
         if isinstance(value, ast.expr) and value.lineno == line:
             return _of(value, source)
