@@ -211,3 +211,25 @@ def test_ctrl_c_reaches_no_handler_of_the_script() -> None:
     assert process.returncode == 130
     assert "interrupted" in out
     assert files() == ["ready"]
+
+
+WRITTEN_PAST_PYTHON = """
+import sqlite3
+from safetensors.torch import load_file, save_file
+save_file(model.state_dict(), "weights.safetensors")
+assert len(load_file("weights.safetensors")) == 4
+base = sqlite3.connect("runs.db")
+base.execute("create table if not exists losses (value real)")
+base.execute("insert into losses values (?)", (loss.item(),))
+base.commit()
+assert sqlite3.connect(":memory:").execute("select 1").fetchone() == (1,)
+open("seen.txt", "w").write(str(len(base.execute("select * from losses").fetchall())))
+"""
+
+
+def test_what_libraries_write_by_code_of_their_own_lies_in_the_overlay() -> None:
+    """SQLite's and safetensors' files; the script reads back what it wrote."""
+    lines = "".join(f"            {line}\n" for line in WRITTEN_PAST_PYTHON.strip().splitlines())
+    code, output = check(TRAIN.replace("            optimizer.step()\n", "            optimizer.step()\n" + lines))
+    assert code == 0, output
+    assert files() == []

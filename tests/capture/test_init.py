@@ -43,6 +43,22 @@ SCRIPTS = {
     ).replace("    for epoch", "    def fetch(i):\n        return x[i : i + 16], y[i : i + 16]\n\n    for epoch").replace(
         "x[i : i + 16], torch.as_tensor(y[i : i + 16].tolist())", "fetch(i)"
     ),
+    "a function for a step": TRAIN.replace(
+        LOOP[LOOP.index("            optimizer.zero") :],
+        "            total = train_step(model, (inputs, labels), optim=optimizer)\n",
+    ).replace(
+        "def main():\n",
+        "def train_step(net, pair, optim, scale=1.0):\n    x, y = pair\n    optim.zero_grad()\n"
+        "    loss = scale * nn.functional.cross_entropy(net(x), y)\n    go_back(loss)\n    optim.step()\n"
+        "    return loss.item()\n\n\ndef go_back(value):\n    value.backward()\n\n\ndef main():\n",
+    ),
+    "accelerate": TRAIN.replace(
+        "    for epoch", "    from accelerate import Accelerator\n    accelerator = Accelerator(cpu=True)\n"
+        "    model, optimizer, loader = accelerator.prepare(model, optimizer, loader)\n    for epoch",
+    ).replace("loss.backward()", "accelerator.backward(loss)"),
+    "hydra": TRAIN.replace("def main():\n", "@hydra.main(version_base=None, config_path=None)\ndef main(cfg):\n")
+    .replace("import argparse\n", "import argparse\nimport hydra\n")
+    .replace(TRAIN[TRAIN.index("    parser =") : TRAIN.index("    torch.manual")], "").replace("args.lr", "cfg.lr"),
     "a scaler and half precision": TRAIN.replace(
         TRAIN[TRAIN.index("            loss = ") : TRAIN.index("        torch.save")],
         "            with torch.autocast('cpu', dtype=torch.bfloat16):\n"
@@ -62,21 +78,21 @@ def _init(text: str, *arguments: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_what_is_written_runs_and_has_the_script_s_own_numbers(name: str) -> None:
-    code, output = _init(SCRIPTS[name], "--lr", "0.125")
+    code, output = _init(SCRIPTS[name], *(("+lr=0.125",) if name == "hydra" else ("--lr", "0.125")))
     assert code == 0, output
     text = Path("nncheck_setup.py").read_text()
     assert "# Missing" not in text
-    assert "lr=0.125" in text
+    assert re.search(r"lr'?[=:] ?0\.125", text)
     assert "def training_step(model, batch):" in text
-    assert "return loss" in text
-    assert files() == ["nncheck_setup.py"]
+    assert re.search("return (loss|value)", text)
+    assert "nncheck_setup.py" in files()
     result = CliRunner().invoke(app, ["run", "nncheck_setup.py", "--select", "forward-pass", "--no-report"])
     assert result.exit_code == 0, text + result.output
     assert "Adam" in result.output
 
 
 def test_what_cannot_be_written_down_is_named() -> None:
-    text = TRAIN.replace("loss.backward()", "go_back(loss)").replace(
+    text = TRAIN.replace("loss.backward()", "go_back(*[loss])").replace(
         "def main():", "def go_back(loss):\n    loss.backward()\n\n\ndef main():"
     )
     code, output = _init(text)
