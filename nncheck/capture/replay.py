@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from types import MappingProxyType
@@ -15,10 +16,11 @@ from nncheck.capture.calls import Calls
 from nncheck.capture.frameworks.library import Iterations
 from nncheck.capture.record import CALL
 from nncheck.capture.script import Script
-from nncheck.errors import TargetError
+from nncheck.errors import CannotMeasure, TargetError
 from nncheck.lab import batch as batches
 from nncheck.lab.interception import EnoughLosses, Patches, Withheld, withheld
 from nncheck.lab.snapshot import RandomState
+from nncheck.observe.source import words_of
 
 
 class Replay:
@@ -161,7 +163,15 @@ class StepOfLoop:
         self.label = "the script's own loop"
 
     def __call__(self, model: nn.Module, batch: Any, batch_idx: int) -> None:
-        self._replay.step(batch, anew=batch_idx == 0)
+        try:
+            self._replay.step(batch, anew=batch_idx == 0)
+        except Exception as error:
+            if self._replay.calls is None or batch_idx == 0 or _going_back(error):
+                raise
+            # A state that the first round made is data to the second: what it is given comes in another order.
+            raise CannotMeasure(
+                f"a further round of the loop does not take its batch as the first did: {words_of(error)}"
+            ) from error
 
 
 class CallLoader:
@@ -173,6 +183,11 @@ class CallLoader:
     def __iter__(self) -> Iterator[Any]:
         while True:
             yield self._replay.own_batch(self._model, self._optimizer)
+
+
+def _going_back(error: BaseException) -> bool:
+    """Whether a backward pass raised it."""
+    return any(frame.name == "backward" for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _own_copy(tensor: Tensor) -> Tensor:

@@ -88,6 +88,7 @@ def spread_and_level(
 ) -> tuple[Tensor, Tensor]:
     """Root mean variance over samples, and mean size of the mean over samples without the layer's own bias.
 
+    The first is NaN for one position of one sample, which has nothing to vary from.
     The bias is taken off because an output set to the targets' mean, however large, hides nothing.
     """
     values = values.detach().float()
@@ -96,6 +97,8 @@ def spread_and_level(
     if samples <= 1 and values.ndim > 1:  # one sample: its positions are all there is to compare
         over = [d for d in range(values.ndim) if d != axis % values.ndim]
     variance, mean = torch.var_mean(values, over, correction=0, keepdim=True)
+    if isinstance(over, list) and all(shape[d] == 1 for d in over):
+        variance = variance + torch.nan
     if bias is not None and bias.ndim == 1 and bias.numel() == values.shape[axis]:
         mean = mean - bias.detach().float().reshape([-1 if d == axis % values.ndim else 1 for d in range(values.ndim)])
     return variance.mean().sqrt(), mean.abs().mean()

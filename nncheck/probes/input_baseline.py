@@ -273,7 +273,11 @@ def _require_pairs(sandbox: Sandbox, micro: list[Any], start: Snapshot | None) -
             for _ in train(sandbox, micro[:2], control_optimizer(sandbox, CONTROL_RATES[0]), calls=handlers):
                 pass
         loss, targets = look(one)
-        if swapped is not None and look(swapped)[0] == loss:
+        try:
+            deaf = swapped is not None and look(swapped)[0] == loss
+        except TargetError as error:  # transcripts joined in a row belong to their lengths, which stand in another part
+            raise CannotMeasure(f"the loss cannot take targets of other samples: {error.message}") from error
+        if deaf:
             raise CannotMeasure("the loss does not depend on the batch's targets")
         try:
             exchanged = look(permuted)[1]

@@ -193,3 +193,86 @@ def test_a_compiled_model_is_looked_at_as_it_is_written(tmp_path: Path) -> None:
     assert result.reproduced
     assert result.findings == undecided(result) == []
     assert result.status("forward-pass") == result.status("gradient-check") == "pass"
+
+
+TRANSCRIBED = (
+    DATA
+    + """
+from torch.nn.utils.rnn import pad_sequence
+
+sounds = torch.randn(8, 13)
+heard = []
+for i in range(160):
+    labels = torch.randint(8, (3 + i % 4,))
+    frames = sounds[labels].repeat_interleave(4, 0)
+    heard.append((frames + 0.3 * torch.randn_like(frames), labels + 1))
+
+
+def joined(items):
+    frames, labels = zip(*items)
+    lengths = torch.tensor([len(f) for f in frames])
+    return pad_sequence(frames, batch_first=True), lengths, torch.cat(labels), torch.tensor([len(t) for t in labels])
+
+
+class Listener(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.out = nn.GRU(13, 32, bidirectional=True, batch_first=True), nn.Linear(64, 9)
+
+    def forward(self, frames):
+        return F.log_softmax(self.out(self.rnn(frames)[0]), -1)
+
+
+model = Listener()
+loader = DataLoader(heard, batch_size=8, shuffle=True, collate_fn=joined)
+optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+for epoch in range(3):
+    for frames, lengths, labels, sizes in loader:
+        loss = F.ctc_loss(model(frames).transpose(0, 1), labels, lengths, sizes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+"""
+)
+
+
+def test_transcripts_that_stand_joined_in_a_batch_cannot_be_exchanged(tmp_path: Path) -> None:
+    result = ask(TRANSCRIBED, tmp_path, checks=("input-baseline", "simple-baseline", "forward-pass"))
+    assert result.reproduced
+    assert result.findings == undecided(result) == []
+    assert result.status("input-baseline") == "skip"
+
+
+CARRIED = (
+    DATA
+    + """
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = nn.RNN(1, 16, batch_first=True), nn.Linear(16, 1)
+
+    def forward(self, x, state):
+        states, state = self.rnn(x, state)
+        return self.head(states), state
+
+
+model = Network()
+optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+state = None
+for step in range(60):
+    at = torch.linspace(step * 3.14, (step + 1) * 3.14, 10)
+    prediction, state = model(at.sin()[None, :, None], state)
+    state = state.detach()
+    loss = F.mse_loss(prediction, at.cos()[None, :, None])
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+"""
+)
+
+
+def test_one_sequence_with_a_state_that_only_later_rounds_have(tmp_path: Path) -> None:
+    result = ask(CARRIED, tmp_path, checks=("optimizer-step", "zero-grad", "activation-scale", "forward-pass"))
+    assert result.reproduced
+    assert result.findings == undecided(result) == []
+    assert result.status("optimizer-step") == "skip"

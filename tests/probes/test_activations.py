@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from nncheck import Recipe
 from nncheck.lab.sandbox import Sandbox
+from nncheck.observe.streams import spread_and_level
 from nncheck.probes.activations import Activation, Activations, activations
 from nncheck.target.assemble import assemble
 
@@ -322,3 +323,13 @@ def test_layers_are_named_with_the_line_that_calls_them() -> None:
     assert seen.place.file is not None
     assert seen.place.file.endswith("test_activations.py")
     assert "self.function" in (seen.place.source or "")
+
+
+def test_one_position_of_one_sample_has_no_spread() -> None:
+    values = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0))
+    spread, _ = spread_and_level(values, samples=1)
+    assert float(spread) > 0
+    alone, level = spread_and_level(values[:, :1], samples=1)
+    assert math.isnan(float(alone))
+    assert float(level) > 0
+    assert float(spread_and_level(values[:, :1], samples=4)[0]) == 0  # the same for all four

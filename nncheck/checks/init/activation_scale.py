@@ -76,7 +76,11 @@ def activation_scale(start: Activations, run: TrainedActivations) -> Verdict:
     """Judge the last layers' dependence on the sample, then the scale on the way there."""
     scales = [s for s in start.scales if math.isfinite(s.spread)]
     if not scales:
-        return skipped("no weight layer was seen in the forward pass")
+        return skipped(
+            "every layer is given one sample at a time: there is nothing to compare"
+            if start.scales
+            else "no weight layer was seen in the forward pass"
+        )
     if any(a.dead > SILENT for a in hidden_rectifiers(start)):
         return skipped("a ReLU layer is silent, so what follows it stands still: see dead-relu")
     now, later = _answer(start), _answer(run.after) if run.after else math.nan
@@ -234,7 +238,7 @@ def _no_bend(start: Activations, scales: list[Scale]) -> Verdict:
         expected="a non-linearity between weight layers, or one layer",
         summary=f"the network is linear: {len(start.linear)} layers in a row compute what one could",
         numbers={"layers": float(len(start.linear))},
-        places=tuple(located(p, p.name, f"{i} to {o}, nothing after it") for p, i, o in start.linear[:3]),
+        places=tuple(located(p, p.name, f"{i} to {o}, nothing after it") for p, i, o in start.linear),
         causes=("the activation between the layers was forgotten, or made in `__init__` and never called",),
         remedies=(Remedy(text="put a ReLU, GELU or tanh after each hidden layer"),),
         exhibits=_exhibits(scales),
