@@ -41,6 +41,8 @@ SURE, WORTH = 4.0, 0.1
 SHARE = 0.05
 # A loss that starts at less than this part of the way from its floor to the best constant has been learned before.
 LEARNED = 0.5
+# No density and no critic gets there in some sixty updates: a term that pays for growing weights or outputs does, exponentially.
+BOTTOMLESS = 1e6
 
 _RATES = ("learning-rate", "lr-schedule", "update-ratio", "optimizer-coverage")
 
@@ -93,6 +95,23 @@ def loss_decreases(run: Rehearsal, controls: Controls, decay: DecayRun, batch: O
         return _say_uphill(run, batch, measured, details)
     if decay.optimizer and not decay.fit and decay.share > decay.without + LITTLE:
         return _say_decay(decay, batch, measured, details)
+    if after is not None and after.mean < -BOTTOMLESS * max(1.0, abs(run.losses[0])):
+        return failed(
+            measured,
+            expected="a loss that settles as the predictions get better",
+            summary=f"the loss falls without end, to {after.mean:.4g} in {len(run.losses)} updates: nothing holds it from below",
+            places=(batch.loss_place,) if batch.loss_place else (),
+            causes=(
+                "one term of the loss has its sign turned: it is made smaller by making weights or outputs larger",
+            ),
+            remedies=(
+                Remedy(
+                    text="look at each term by itself: one that is a distance or a divergence is added, not taken away"
+                ),
+            ),
+            follows=("overfit-batch", "learning-rate"),
+            **details,
+        )
     if after is not None and _below(after.mean, batch):
         return failed(
             measured,

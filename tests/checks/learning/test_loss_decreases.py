@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nncheck.checks.learning.loss_decreases import loss_decreases
+from nncheck.checks.learning.loss_decreases import BOTTOMLESS, loss_decreases
 from nncheck.probes.controls import Control, Controls
 from nncheck.probes.decay_run import DecayRun
 from nncheck.verdict import Curve, Status, Verdict
@@ -40,6 +40,17 @@ def test_a_fall_passes_and_is_drawn() -> None:
     assert "from 2.3 to 1" in verdict.measured
     assert verdict.numbers["realised_over_predicted"] == pytest.approx(1.0)
     assert isinstance(verdict.exhibits[0], Curve)
+
+
+def test_a_loss_that_falls_without_end_fails() -> None:
+    unknown = overfit(goal=dataclasses.replace(GOAL, exact=False, floor=-math.inf))
+    seen = levels(2300.0, -2299.0 * BOTTOMLESS)
+    verdict = _judge(batch=unknown, losses=falling(2300.0, -1e10), seen=levels(2300.0, -2301.0 * BOTTOMLESS))
+    assert verdict.status is Status.FAIL
+    assert "falls without end" in verdict.summary
+    assert _judge(batch=unknown, losses=falling(2300.0, -1e10), seen=seen).status is Status.PASS
+    for first in (0.01, -0.01):  # a critic's loss starts at 0 and falls by much
+        assert _judge(batch=unknown, losses=falling(first, -1e5), seen=levels(first, -0.99 * BOTTOMLESS)).status is Status.PASS
 
 
 def test_updates_that_go_uphill_as_predicted_fail_and_nothing_is_their_root() -> None:
