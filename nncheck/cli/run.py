@@ -105,13 +105,27 @@ def run(
     train_step: Annotated[str | None, _part("train_step", "... of a function that does the whole step.")] = None,
     epochs: Annotated[str | None, _part("epochs", "How many epochs the real run has.")] = None,
     capture: Capture = None,
+    baseline: Annotated[
+        Path | None, typer.Option("--baseline", metavar="FILE", help="Only findings that are not in it fail.")
+    ] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Write what is found now to the file of --baseline.")
+    ] = False,
+    last_failed: Annotated[
+        bool, typer.Option("--last-failed", help="Only the checks that found something in the last run.")
+    ] = False,
     jobs: Annotated[
         int | None,
         typer.Option("--jobs", metavar="N", min=1, show_default="one a core", help="So many targets side by side."),
     ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Do not run a target again of which nothing has changed.")
+    ] = False,
 ) -> None:
     """Check one or more targets; the exit code is 0 (clean), 1 (findings), 2 (could not run) or 130 (interrupted)."""
+    from nncheck.gate.baseline import read_baseline
     from nncheck.process import session, start
+    from nncheck.process.memory import only_last_failed
     from nncheck.process.outputs import Outputs
 
     arguments = ctx.meta.get(SCRIPT_ARGUMENTS)
@@ -119,6 +133,8 @@ def run(
         stop(f"what follows -- belongs to one script, but {len(targets or ())} targets are named")
     if arguments is not None and capture is False:
         stop("what follows -- are a script's arguments, and --no-capture forbids to run one")
+    if update_baseline and baseline is None:
+        stop("--update-baseline writes the file that --baseline names: add --baseline nncheck-baseline.json")
     if budget is not None and budget <= 0:
         stop(f"--budget {budget:g}: a time above 0 s is needed")
     named = {
@@ -126,6 +142,8 @@ def run(
         "scheduler": scheduler, "training_step": training_step, "train_step": train_step, "epochs": epochs,
     }  # fmt: skip
     try:
+        if baseline is not None and (baseline.exists() or not update_baseline):
+            read_baseline(baseline)  # told now, not after the run
         given = Given(
             select=None if select is None else split_names(select),
             ignore=None if ignore is None else split_names(ignore),
@@ -134,6 +152,11 @@ def run(
             seed=seed,
         )
         asked = _jobs(tuple(targets or ()), given)
+        if last_failed:
+            asked, remembered = only_last_failed(asked)
+            typer.echo(
+                f"--last-failed: {_narrowed(asked) if remembered else 'nothing is remembered; everything is asked'}"
+            )
         settings = settings_for(tuple(job.config for job in asked), given)
         options = session.Options(
             jobs=asked,
@@ -159,11 +182,18 @@ def run(
             command=shlex.join(["nncheck", *sys.argv[1:]]) if supervised() else "nncheck run",
             capture=True if arguments is not None else capture,
             arguments=tuple(arguments or ()),
+            baseline=None if baseline is None else baseline.absolute(),
+            update_baseline=update_baseline,
             at_once=jobs,
+            cache=cache,
         )
         raise typer.Exit(start.run(options, own_process=supervised()))
     except (UsageError, TargetError) as error:
         stop(str(error))
+
+
+def _narrowed(jobs: tuple[Job, ...]) -> str:
+    return "; ".join(f"{job.target}: {', '.join(sorted(job.selected))}" for job in jobs)
 
 
 def _jobs(targets: tuple[str, ...], given: Given) -> tuple[Job, ...]:

@@ -11,6 +11,7 @@ import typer
 from nncheck.cli.app import DEFAULT_REPORT, app, read_result, stop
 from nncheck.cli.options import BundleData, BundleFile, GitlabFile, JunitFile, MarkdownFile, SarifFile, absolute
 from nncheck.errors import UsageError
+from nncheck.report.terminal import printable
 
 
 @app.command()
@@ -54,14 +55,28 @@ def report(
 def diff(
     before: Annotated[Path, typer.Argument(metavar="BEFORE.json", help="An earlier result.")],
     after: Annotated[Path, typer.Argument(metavar="AFTER.json", help="A later result.")],
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="The differences as JSON; - is standard output.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="The differences as Markdown.")
+    ] = None,
 ) -> None:
     """Say what two results differ in; the exit code is 1 if something is new or worse."""
-    from nncheck.report.diff import compare
+    from nncheck.process.outputs import write_text
+    from nncheck.report.diff import compare, diff_json, diff_lines, diff_markdown
 
     try:
         change = compare(read_result(before), read_result(after))
+        if json is not None and json != "-":
+            write_text(Path(json).absolute(), diff_json(change))
+        if markdown is not None:
+            write_text(markdown.absolute(), diff_markdown(change))
     except UsageError as error:
         stop(str(error))
-    for line in change.lines:
-        typer.echo(line)
+    if json == "-":
+        typer.echo(diff_json(change), nl=False)
+    else:
+        for line in diff_lines(change):
+            typer.echo(printable(line))
     raise typer.Exit(1 if change.worse else 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
@@ -66,12 +66,14 @@ def write_outputs(report: Report, outputs: Outputs, stream: TextIO | None = None
     return written
 
 
-def conclude(report: Report, outputs: Outputs, terminal: Terminal, *, out: TextIO, stream: TextIO) -> None:
+def conclude(
+    report: Report, outputs: Outputs, terminal: Terminal, *, out: TextIO, stream: TextIO, wrote: Mapping[str, str]
+) -> None:
     """Write the files, end the terminal's lines, and tell the surroundings. out: where `--json -` goes; stream: the terminal's.
 
-    Raises UsageError if a file cannot be written.
+    wrote: what lies where already. Raises UsageError if a file cannot be written.
     """
-    written = write_outputs(report, outputs, out)
+    written = {**wrote, **write_outputs(report, outputs, out)}
     terminal.finish(report, written=written)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         publish(report, stream)
@@ -83,9 +85,9 @@ def publish(report: Report, stream: TextIO) -> None:
 
     What cannot be shown there is no reason to fail: the exit code says what was found.
     """
-    from nncheck.report.github import MAX_SUMMARY_BYTES, annotations, job_summary
+    from nncheck.report.github import MAX_SUMMARY_BYTES, annotation_lines, job_summary
 
-    for line in annotations(report):
+    for line in annotation_lines(report):
         stream.write(line + "\n")
     stream.flush()
     summary = os.environ.get("GITHUB_STEP_SUMMARY")

@@ -34,7 +34,7 @@ FailOn = Literal["fail", "warn", "never"]
 Tell = Callable[..., None]
 """Told of every event of a target: ("surroundings", dict), ("target", name) where another optimizer of a script begins,
 ("parts", TargetResult without checks), ("started", id, stage), ("check", result), ("trace", a failure's whole traceback),
-("result", TargetResult) and ("interrupted",)."""
+("result", TargetResult) and ("interrupted",). At its end, of `--cache`: ("recorded", what it has read or None, why it is None)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +70,8 @@ class Options:
     update_baseline: bool = False
     at_once: int | None = None
     """So many targets are checked side by side; None: one a core."""
+    cache: bool = False
+    """Whether a target of which nothing has changed is not run again."""
 
 
 def distinct(jobs: Iterable[Job]) -> tuple[Job, ...]:

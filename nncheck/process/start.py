@@ -6,8 +6,12 @@ import os
 import sys
 import threading
 import time
+from contextlib import nullcontext
 
+from nncheck.gate.cache import Hit
 from nncheck.process.book import Book
+from nncheck.process.kept import Kept
+from nncheck.process.memory import in_memory, wrote
 from nncheck.process.outputs import conclude
 from nncheck.process.prints import UserOutput
 from nncheck.process.session import Options, check_job
@@ -29,7 +33,9 @@ def _watched(options: Options) -> int:
 
     begun = time.monotonic()
     stream = sys.stderr if options.outputs.json == "-" else sys.stdout
-    slots = min(options.at_once or supervisor.cores(), len(options.jobs))
+    cores = supervisor.cores()
+    together = min(options.at_once or cores, len(options.jobs))
+    threads = max(1, cores // together) if together > 1 else None
     preloading: list[threading.Thread] = []
 
     def preload() -> None:
@@ -43,23 +49,33 @@ def _watched(options: Options) -> int:
     with (
         supervisor.interrupts_noted() as interrupts,
         Terminal(quiet=options.quiet, verbose=options.verbose, stream=stream) as terminal,
+        Kept(options, threads=threads) if options.cache else nullcontext() as kept,
     ):
-        book = Book(options, terminal, errors=sys.stderr, live=slots == 1)
+        found = {} if kept is None else {index: kept.find(index) for index in range(len(options.jobs))}
+        waiting = [index for index in range(len(options.jobs)) if not isinstance(found.get(index), Hit)]
+        slots = min(together, len(waiting))
+        book = Book(options, terminal, errors=sys.stderr, live=slots < 2, kept=kept)
         if slots > 1:
-            terminal.several(len(options.jobs), slots)
+            terminal.several(len(waiting), slots)
+        for index, answer in found.items():
+            if isinstance(answer, Hit):
+                book.unchanged(index, answer)
+            elif answer:
+                book.remarks[index] = f"run again, for this has changed: {answer}"
         try:
-            supervisor.watch(
-                options, book, waiting=list(range(len(options.jobs))), slots=slots, deadline=begun + options.budget,
-                interrupts=interrupts, at_work=preload,
-            )  # fmt: skip
+            if waiting:
+                supervisor.watch(
+                    options, book, waiting=waiting, slots=slots, deadline=begun + options.budget, threads=threads,
+                    interrupts=interrupts, at_work=preload, journals=None if kept is None else kept.journals,
+                )  # fmt: skip
         except supervisor.Broken as fault:
             terminal.close()
             print(f"{supervisor.OWN_FAULT}\n{printable(str(fault))}", file=sys.stderr)
             return 2
         if preloading:
             preloading[0].join()  # matplotlib is not made to be used by one thread while another still imports it
-        report = book.report(seconds=time.monotonic() - begun)
-        conclude(report, options.outputs, terminal, out=sys.stdout, stream=stream)
+        report = in_memory(book.report(seconds=time.monotonic() - begun), options)
+        conclude(report, options.outputs, terminal, out=sys.stdout, stream=stream, wrote=wrote(options))
     return report.exit_code
 
 
@@ -79,6 +95,6 @@ def _in_sequence(options: Options, *, descriptors: bool) -> int:
                 book.ended(index)
                 if book.interrupted:
                     break
-            report = book.report(seconds=time.monotonic() - begun)
-            conclude(report, options.outputs, terminal, out=output.out, stream=stream)
+            report = in_memory(book.report(seconds=time.monotonic() - begun), options)
+            conclude(report, options.outputs, terminal, out=output.out, stream=stream, wrote=wrote(options))
     return report.exit_code

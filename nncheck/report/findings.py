@@ -80,7 +80,7 @@ def finding_lines(
 ) -> list[TextLine]:
     """One finding, or one check that could not tell."""
     verdict, doc = result.verdict, result.doc
-    label = f"{LABELS[result.status]}[{one_line(result.id)}]"
+    label = f"{LABELS[result.status]}[{one_line(result.id)}]" + (" (known)" if result.known else "")
     lines: list[TextLine] = [((f"bold {result.status}", label), ("bold", f": {_said(said(result))}"))]
     lines += _place_lines(verdict.places, verbose)
     if verdict.measured and verdict.measured != result.summary:
@@ -134,6 +134,12 @@ def accepted_lines(report: Report) -> list[TextLine]:
             if not entry.place:
                 lines.append(_note("found", said(entry.result), "dim"))
     return [*lines, ()] if lines else []
+
+
+def resolved_lines(report: Report) -> list[TextLine]:
+    """What the baseline holds that is found no more."""
+    resolved = () if report.baseline is None else report.baseline.resolved
+    return [(("green", "resolved"), ("", f": {_said(line)}")) for line in resolved]
 
 
 def notice_lines(report: Report) -> list[TextLine]:

@@ -23,7 +23,7 @@ MAX_SUMMARY_BYTES = 1024 * 1024
 _KINDS = {Status.FAIL: "error", Status.WARN: "warning", Status.ERROR: "error"}
 
 
-def annotations(report: Report) -> list[str]:
+def annotation_lines(report: Report) -> list[str]:
     """One workflow command for each new finding and each target that could not be checked, worst first, within the limits.
 
     What is accepted or known has been seen by somebody: it is left to the summary.

@@ -115,7 +115,6 @@ def _check(result: CheckResult) -> dict[str, Any]:
         "measured": verdict.measured,
         "expected": verdict.expected,
         "numbers": {name: plain_number(value) for name, value in verdict.numbers.items()},
-        "spread": {name: plain_number(value) for name, value in verdict.spread.items()},
         "seconds": plain_number(result.seconds),
         "places": [_place(place) for place in verdict.places],
         "causes": list(verdict.causes),
@@ -126,6 +125,7 @@ def _check(result: CheckResult) -> dict[str, Any]:
     optional = {
         "why_skipped": verdict.why_skipped,
         "near": verdict.near or None,
+        "spread": {name: plain_number(value) for name, value in verdict.spread.items()} or None,
         "accepted": result.accepted or None,
         "accepted_places": [_place(place) for place in result.accepted_places] or None,
         "known": result.known or None,

@@ -11,8 +11,10 @@ import io
 import re
 from typing import Any
 
-from nncheck.report.text import where
+from nncheck.report.text import count, standing, where
 from nncheck.verdict import CheckResult, Report, Status, TargetResult
+
+MAX_PLACES = 20  # The result file has them all.
 
 # XML 1.0 has no way to write these, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -44,6 +46,9 @@ def _suite(target: TargetResult, report: Report) -> Any:
     if target.problem is not None:
         suite.append(_named("target", target.target, 0.0, error=(target.problem.partition("\n")[0], target.problem)))
     said = [*report.notices, *([f"not run again: unchanged since {target.cached}"] if target.cached else [])]
+    if report.baseline is not None:
+        said += [f"against {report.baseline.file}, in all targets: {standing(report)}"]
+        said += [f"resolved: {line}" for line in report.baseline.resolved]
     if said:
         suite.system_out = _text("\n".join(said))
     return suite
@@ -102,8 +107,10 @@ def _full(result: CheckResult) -> str:
         lines.append(f"expected: {verdict.expected}")
     if verdict.near:
         lines.append(f"near: {verdict.near}")
-    for place in verdict.places:
+    for place in verdict.places[:MAX_PLACES]:
         lines.append("at: " + " ".join(part for part in (where(place), place.name, place.detail) if part))
+    if len(verdict.places) > MAX_PLACES:
+        lines.append(f"at: {count(len(verdict.places) - MAX_PLACES, 'more place')} in the result file")
     lines += [f"perhaps: {cause}" for cause in verdict.causes]
     lines += [f"to do: {remedy.text}" for remedy in verdict.remedies]
     return "\n".join(lines)

@@ -21,6 +21,7 @@ from nncheck.report.text import (
     rerun_command,
     said,
     shorten,
+    standing,
     tally,
     ticked_by_hand,
     trial,
@@ -74,6 +75,10 @@ def to_markdown(report: Report) -> str:
     lines += _accepted(report)
     lines += [f"> {escaped(notice)}  " for notice in report.notices] + ([""] if report.notices else [])
     checks = all_checks(report)
+    if report.baseline is not None:
+        lines += [f"Against the baseline {code(report.baseline.file)}: {standing(report)}", ""]
+        lines += [f"- resolved: {escaped(line)}" for line in report.baseline.resolved]
+        lines += [""] if report.baseline.resolved else []
     if checks:
         lines += [f"{tally(checks)} in {duration(report.seconds)}, exit status {report.exit_code}", ""]
     about = ", ".join(
@@ -127,6 +132,7 @@ def finding_markdown(report: Report, target: TargetResult, result: CheckResult) 
     """One finding, ready to paste into an issue."""
     verdict, doc = result.verdict, result.doc
     status = f"{ICONS[result.status]} {WORDS[result.status]}"
+    status += " (known)" if result.known else ""
     lines = [f"### {status}: {code(result.id)} {phrase(said(result))}", ""]
     if verdict.measured and verdict.measured != result.summary:
         lines.append(f"- **Measured:** {phrase(verdict.measured)}")

@@ -22,8 +22,20 @@ from nncheck.report.findings import (
     finding_lines,
     notice_lines,
     report_lines,
+    resolved_lines,
 )
-from nncheck.report.text import ASCII_ICONS, ICONS, all_checks, clean, duration, findings, headline, one_line, tally
+from nncheck.report.text import (
+    ASCII_ICONS,
+    ICONS,
+    all_checks,
+    clean,
+    duration,
+    findings,
+    headline,
+    one_line,
+    standing,
+    tally,
+)
 from nncheck.verdict import CheckResult, Report, Status, TargetResult
 
 if TYPE_CHECKING:
@@ -56,6 +68,8 @@ def plain_finding(report: Report, target: TargetResult, result: CheckResult) -> 
 def closing(report: Report, written: Iterable[str] = ()) -> str:
     """`2 failed, 1 warning, 12 passed in 12 s · exit 1 · report: nncheck-report.html`."""
     parts = [f"{tally(all_checks(report))} in {duration(report.seconds)}", f"exit {report.exit_code}", *written]
+    if report.baseline is not None:
+        parts.insert(1, standing(report))
     if report.interrupted:
         parts.insert(0, "interrupted")
     return " · ".join(parts)
@@ -126,6 +140,19 @@ class Terminal:
         self._started = True
         self._spin("loading torch")
 
+    def unchanged(self, target: str, since: str) -> None:
+        """A target that is not run again."""
+        if not self._quiet:
+            first = f"nncheck {__version__}" if not self._started else "target"
+            said = f" · {one_line(target)} · unchanged since {since}, not run again"
+            self._write([*([()] if self._started else []), (("bold", first), ("", said))])
+        self._started = True
+
+    def remark(self, text: str) -> None:
+        """What a person may want to know of a target's run."""
+        if not self._quiet:
+            self._write([(("yellow", "  note: "), ("", one_line(text)))])
+
     def waiting(self, text: str) -> None:
         """What is going on meanwhile."""
         self._spin(one_line(text))
@@ -156,7 +183,9 @@ class Terminal:
     def finish(self, report: Report, *, written: Mapping[str, str] | None = None) -> None:
         """The findings, then the last line. `written` says what lies where: `{"report": "nncheck-report.html"}`."""
         self.close()
-        body = report_lines(report, verbose=self._verbose) + ([] if self._quiet else accepted_lines(report))
+        body = report_lines(report, verbose=self._verbose) + (
+            [] if self._quiet else accepted_lines(report) + resolved_lines(report)
+        )
         if not self._quiet and (report.targets or body):
             self._write([()])
         self._write(body)

@@ -138,6 +138,15 @@ def tally(results: Iterable[CheckResult]) -> str:
     return ", ".join(parts) or "no check ran"
 
 
+def standing(report: Report) -> str:
+    """`1 new, 2 known, 1 resolved`, against the baseline; empty where there is none."""
+    if report.baseline is None:
+        return ""
+    found = [result for result in all_checks(report) if result.is_finding]
+    known = sum(result.known for result in found)
+    return f"{len(found) - known} new, {known} known, {len(report.baseline.resolved)} resolved"
+
+
 def all_checks(report: Report) -> list[CheckResult]:
     return [result for target in report.targets for result in target.checks]
 

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from nncheck.report.github import MAX_ANNOTATIONS, MAX_SUMMARY_BYTES, annotations, job_summary
+from nncheck.report.github import MAX_ANNOTATIONS, MAX_SUMMARY_BYTES, annotation_lines, job_summary
 from nncheck.verdict import CheckResult, Place, Report, Stage, TargetResult, failed, warned
 from tests.report import golden
 from tests.report.marked import marked
@@ -30,7 +30,7 @@ def _report(*results: CheckResult, folder: str = "") -> Report:
 
 def test_a_finding_is_shown_at_its_line_as_the_root_sees_it() -> None:
     place = Place(name="head", file="models/net.py", line=41, column=9, end_line=41, end_column=30)
-    [line] = annotations(_report(_finding(1, place=place), folder="experiments/a b"))
+    [line] = annotation_lines(_report(_finding(1, place=place), folder="experiments/a b"))
     assert line.startswith(
         "::error file=experiments/a b/models/net.py,line=41,endLine=41,col=9,endColumn=30,title=nncheck check-1::measured 1"
     )
@@ -39,19 +39,19 @@ def test_a_finding_is_shown_at_its_line_as_the_root_sees_it() -> None:
 
 
 def test_columns_are_left_out_where_the_region_has_several_lines() -> None:
-    [line] = annotations(_report(_finding(1, place=Place(name="a", file="a.py", line=3, column=5, end_line=6))))
+    [line] = annotation_lines(_report(_finding(1, place=Place(name="a", file="a.py", line=3, column=5, end_line=6))))
     assert "line=3,endLine=6,title=" in line
 
 
 def test_a_place_outside_the_repository_is_told_at_the_target() -> None:
     for file in ("/usr/lib/python3/site-packages/lib.py", "../../other/x.py"):
-        [line] = annotations(_report(_finding(1, place=Place(name="a", file=file, line=3)), folder="one"))
+        [line] = annotation_lines(_report(_finding(1, place=Place(name="a", file=file, line=3)), folder="one"))
         assert "file=one/train.py,line=1,title=" in line
 
 
 def test_the_worst_come_first_and_no_more_than_are_shown() -> None:
     many = [*(_finding(k, fails=False) for k in range(15)), *(_finding(k) for k in range(15, 40))]
-    lines = annotations(_report(*many))
+    lines = annotation_lines(_report(*many))
     kinds = [line.split()[0] for line in lines]
     assert kinds == ["::error"] * MAX_ANNOTATIONS + ["::warning"] * MAX_ANNOTATIONS
     assert lines[MAX_ANNOTATIONS - 1] == "::error title=nncheck::16 more are in the job's summary"
@@ -59,7 +59,7 @@ def test_the_worst_come_first_and_no_more_than_are_shown() -> None:
 
 
 def test_what_somebody_has_seen_is_not_annotated() -> None:
-    said = "\n".join(annotations(marked()))
+    said = "\n".join(annotation_lines(marked()))
     assert "title=nncheck loss-at-init" in said
     assert "title=nncheck gradient-check" in said
     for id in ("dead-relu", "batch-mixing", "double-softmax"):
@@ -82,11 +82,11 @@ def test_nothing_of_the_user_can_forge_a_command() -> None:
         )
         for k, text in enumerate(hostile[:9])
     ]
-    for line in annotations(_report(*results)):
+    for line in annotation_lines(_report(*results)):
         assert COMMAND.fullmatch(line), line
         assert line.count("\n") == 0
     problem = dataclasses.replace(golden.unusable(), target="x,file=y::z.py", problem="\n".join(hostile))
-    [line] = annotations(golden.report(problem))
+    [line] = annotation_lines(golden.report(problem))
     assert COMMAND.fullmatch(line), line
 
 
