@@ -25,6 +25,7 @@ from nncheck.capture.hooks import patched
 from nncheck.capture.overlay import Overlay
 from nncheck.capture.running import execute
 from nncheck.capture.script import Script
+from nncheck.gate.recorder import Recorder
 from nncheck.lab import batch as batches
 from nncheck.lab.snapshot import seed_everything
 from nncheck.process.parent import die_with_the_parent
@@ -174,6 +175,7 @@ def _tell(answer: int, value: Any) -> None:
 def main() -> None:
     """Do the jobs that come by standard input; answer by standard output, which the script itself never gets."""
     die_with_the_parent()
+    Recorder.follow()
     if hasattr(signal, "SIGINT"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     jobs, answer = os.fdopen(os.dup(0), "rb"), os.dup(1)

@@ -11,10 +11,12 @@ import traceback
 import warnings
 from multiprocessing import reduction
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from nncheck.errors import UsageError
+from nncheck.gate.recorder import Recorder
 from nncheck.process.parent import die_with_the_parent
 from nncheck.process.prints import UserOutput
 from nncheck.process.session import Options, check_job
@@ -26,7 +28,15 @@ GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 SAME_INTERRUPT_SECONDS = 0.5
 
 
-def serve(options: Options, control: Connection, *, watcher: int, deadline: float, threads: int | None) -> NoReturn:
+def serve(
+    options: Options,
+    control: Connection,
+    *,
+    watcher: int,
+    deadline: float,
+    threads: int | None,
+    journals: Path | None,
+) -> NoReturn:
     """Fork a child for each index that comes by `control`, tell of it and of its end; never returns.
 
     Sends ("forked", index, process) followed by the handle of the pipe its events come by, ("ended", index, wait status), and
@@ -37,9 +47,12 @@ def serve(options: Options, control: Connection, *, watcher: int, deadline: floa
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # OpenMP's threads spin while they wait, each for its own core. With other work on the same two cores a run took 10 to 17 s;
     # with a short spin 8 s, and alone as long as before (4.1 to 4.6 s). Set before torch is loaded; the user's own value stays.
+    recorder = None if journals is None else Recorder(dict(os.environ), journals)
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if threads is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    if recorder is not None:
+        recorder.watch_environment()
     try:
         _import_all(several=len(options.jobs) > 1)
     except BaseException:  # noqa: BLE001  # whatever it is, the watching process says it
@@ -55,7 +68,7 @@ def serve(options: Options, control: Connection, *, watcher: int, deadline: floa
             ready = wait([control, woken])
             if control in ready:
                 index = control.recv()
-                children[_fork(options, index, control, (woken, wake), watcher, deadline)] = index
+                children[_fork(options, index, control, (woken, wake), watcher, deadline, recorder)] = index
             if woken in ready:
                 os.read(woken, 4096)
             for pid in list(children):
@@ -82,7 +95,13 @@ def _import_all(*, several: bool) -> None:
 
 
 def _fork(
-    options: Options, index: int, control: Connection, mine: tuple[int, int], watcher: int, deadline: float
+    options: Options,
+    index: int,
+    control: Connection,
+    mine: tuple[int, int],
+    watcher: int,
+    deadline: float,
+    recorder: Recorder | None,
 ) -> int:
     reader, writer = os.pipe()
     with warnings.catch_warnings():
@@ -94,7 +113,7 @@ def _fork(
         for descriptor in (*mine, reader):
             os.close(descriptor)
         control.close()
-        _work(options, index, Connection(writer, readable=False), deadline)
+        _work(options, index, Connection(writer, readable=False), deadline, recorder)
     os.close(writer)
     control.send(("forked", index, pid))
     reduction.send_handle(control, reader, watcher)
@@ -102,7 +121,7 @@ def _fork(
     return pid
 
 
-def _work(options: Options, index: int, sender: Connection, deadline: float) -> NoReturn:
+def _work(options: Options, index: int, sender: Connection, deadline: float, recorder: Recorder | None) -> NoReturn:
     """The child: one target."""
     die_with_the_parent()
     last = 0.0
@@ -130,8 +149,12 @@ def _work(options: Options, index: int, sender: Connection, deadline: float) -> 
     try:
         signal.signal(signal.SIGINT, interrupt)
         with UserOutput(descriptors=True) as output:
+            if recorder is not None:
+                recorder.watch_files(str(index))
             check_job(options.jobs[index], options, tell, output=output, deadline=deadline)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if recorder is not None:
+            tell("recorded", *recorder.finish())
     except UsageError as error:
         tell("unusable", str(error))
     except KeyboardInterrupt:

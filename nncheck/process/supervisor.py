@@ -71,14 +71,17 @@ def watch(
     *,
     waiting: list[int],
     slots: int,
+    threads: int | None,
     deadline: float,
     interrupts: list[int],
     at_work: Callable[[], None],
+    journals: Path | None = None,
 ) -> None:
     """Check the jobs whose places are `waiting`, at most `slots` of them side by side, and tell the book.
 
-    at_work: called once, when torch is imported and the first of them begins. Raises UsageError for an option that cannot be met
-    here, and Broken.
+    threads: as many for each; None: as torch has it. at_work: called once, when torch is imported and the first of them begins.
+    journals: a folder for notes of what each reads; None: nobody asks. Raises UsageError for an option that cannot be met here, and
+    Broken.
     """
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -87,9 +90,7 @@ def watch(
     nursery = os.fork()
     if not nursery:
         ours.close()
-        serve(
-            options, theirs, watcher=watcher, deadline=deadline, threads=max(1, cores() // slots) if slots > 1 else None
-        )
+        serve(options, theirs, watcher=watcher, deadline=deadline, threads=threads, journals=journals)
     theirs.close()
     watching = _Watch(
         options, book, ours, nursery, interrupts, at_work, waiting=waiting, slots=slots, deadline=deadline
