@@ -28,6 +28,7 @@ AROUND = 8
 
 # An environment variable that may hold a secret, by its name.
 _SECRET = re.compile(r"(?i)secret|token|passw|key|credential|auth|cookie|private|dsn|webhook|_pat$|_url$|_uri$")
+SHORTEST = 6
 _ALWAYS = frozenset({"SSH_AUTH_SOCK", "XAUTHORITY"})
 
 # The earliest time that a zip can hold: equal contents give equal files.
@@ -54,7 +55,7 @@ def write_bundle(report: Report, path: Path, *, data: bool = False) -> None:
 
 def bundled(report: Report, *, data: bool = False) -> dict[str, bytes]:
     """Every file of the bundle by its name."""
-    scrub = scrubber(_secrets(), _names())
+    scrub = scrubber(_values(), _names())
     rooted = _places_from_root(report)
     clean = scrubbed(rooted, scrub, data=data)
     files = {
@@ -72,8 +73,15 @@ def bundled(report: Report, *, data: bool = False) -> dict[str, bytes]:
     return packed
 
 
-def _secrets() -> list[tuple[str, str]]:
-    return [(name, value) for name, value in os.environ.items() if _SECRET.search(name) and name not in _ALWAYS]
+def _values() -> Iterator[tuple[str, str]]:
+    """What is taken out wherever it stands, and what stands there instead."""
+    for name, value in os.environ.items():
+        if _SECRET.search(name) and name not in _ALWAYS and len(value) >= SHORTEST:
+            yield value, f"${name}"
+    yield root_of(os.getcwd()) + os.sep, ""
+    for home in {str(Path.home()), os.path.realpath(Path.home())}:
+        if len(home) >= SHORTEST:
+            yield home, "~"
 
 
 def _names() -> Iterator[str]:
@@ -96,9 +104,7 @@ def _places_from_root(report: Report) -> Report:
             replace(c, verdict=replace(c.verdict, places=tuple(map(placed, c.verdict.places)))) for c in target.checks
         )
         targets.append(replace(target, checks=checks))
-    root, home = root_of(os.getcwd()), str(Path.home())
-    environment = {k: v.replace(root + os.sep, "").replace(home, "~") for k, v in report.environment.items()}
-    return replace(report, targets=tuple(targets), environment=environment)
+    return replace(report, targets=tuple(targets))
 
 
 def _excerpts(report: Report) -> Iterator[tuple[str, str]]:
@@ -109,14 +115,14 @@ def _excerpts(report: Report) -> Iterator[tuple[str, str]]:
         for result in findings(target):
             for place in result.verdict.places:
                 if place.file and place.line:
-                    lines = range(place.line - AROUND, (place.end_line or place.line) + AROUND + 1)
-                    named.setdefault(place.file, set()).update(lines)
+                    around = range(place.line - AROUND, (place.end_line or place.line) + AROUND + 1)
+                    named.setdefault(place.file, set()).update(around)
     for file, wanted in sorted(named.items()):
         path = (root / file).resolve()
         if not path.is_relative_to(root) or not path.is_file():
             continue
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        shown, last = [], 0
+        shown, last = list[str](), 0
         for number in sorted(n for n in wanted if 1 <= n <= len(lines)):
             shown += [] if number == last + 1 else ["..."]
             shown.append(f"{number:5}  {lines[number - 1]}")

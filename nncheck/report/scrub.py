@@ -24,24 +24,23 @@ _IN_ADDRESS = re.compile(r"(\w+://[^\s/@:]+:)[^\s/@]+@")
 _NOBODY = frozenset(
     {"root", "user", "users", "admin", "runner", "ubuntu", "debian", "jenkins", "gitlab", "build", "docker", "test"}
 )
-SHORTEST = 6
 
 _PRINTED = re.compile(r"\n  it printed last:(?:\n    .*)*")
 _RAISED = re.compile(
-    r"(\b[A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit))(\([^)\n]*\)|: .*?)(?=$|\n  (?:\S+:\d+|note:|help:))",
+    r"(\b[A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit)(?: in [\w ]+)?)(\([^)\n]*\)|: .*?)(?=$|\n  (?:\S+:\d+|note:|help:))",
     re.DOTALL,
 )
 
 
-def scrubber(secrets: Iterable[tuple[str, str]], names: Iterable[str]) -> Callable[[str], str]:
-    """A function that takes out of a text home folders, secrets (names and values), and these names of people and machines."""
-    known = sorted({(v, f"${name}") for name, v in secrets if len(v) >= SHORTEST}, key=lambda pair: -len(pair[0]))
+def scrubber(values: Iterable[tuple[str, str]], names: Iterable[str]) -> Callable[[str], str]:
+    """A function that takes out of a text home folders, `values` (and what to write for each), and names of people and machines."""
+    known = sorted(set(values), key=lambda pair: -len(pair[0]))
     persons = [re.escape(n) for n in names if len(n) > 2 and n.lower() not in _NOBODY and n != "localhost"]
     person = re.compile(rf"\b(?:{'|'.join(persons)})\b") if persons else None
 
     def scrub(text: str) -> str:
-        for value, name in known:
-            text = text.replace(value, name)
+        for value, instead in known:
+            text = text.replace(value, instead)
         text = _IN_ADDRESS.sub(r"\1***@", without_home(text))
         for pattern in _ASSIGNED:
             text = pattern.sub(r'\1"***"', text)

@@ -46,13 +46,15 @@ def _of_script(found: Found, setup: Setup) -> str:
         return ""
     step, parts = written
     parts = {part: text for part, text in parts.items() if part in _PARTS}
-    scheduler = [f"interval={setup.scheduler_interval!r}", f"epochs={setup.epochs}"] if "scheduler" in parts else []
+    bound = [f'{p} = names["{e}"]' if e.isidentifier() else f"{p} = eval({e!r}, names)" for p, e in parts.items()]
+    given = [*(f"{part}={part}" for part in parts), "loss=loss"]
+    given += [f"interval={setup.scheduler_interval!r}", f"epochs={setup.epochs}"] if "scheduler" in parts else []
     body = [
         "names = names_at_first_step(file, ARGUMENTS)", "exec(STEP, names)",
-        *(f'{part} = names["{text}"]' if text.isidentifier() else f"{part} = eval({text!r}, names)" for part, text in parts.items()),
+        *bound,
         "optimizer.zero_grad()", "", "def loss(batch: Any) -> Any:",
         '    return scalar(names["training_step"](model, batch))', "", "return SetUp(",
-        *(f"    {text}," for text in (*(f"{part}={part}" for part in parts), *scheduler, "loss=loss", "again=lambda: set_up(file)")),
+        *(f"    {text}," for text in (*given, "again=lambda: set_up(file)")),
         ")",
     ]  # fmt: skip
     lines = "".join(f"    {line}".rstrip() + "\n" for line in body)
@@ -153,7 +155,8 @@ class _Writer:
         setup, head = self._setup, ["def loss(batch: Any) -> Any:"]
         if setup.training_step is not None:
             if self._found.recipe.training_step is None:  # a LightningModule's
-                given = len(inspect.signature(setup.model.training_step).parameters)
+                own: Any = setup.model.training_step
+                given = len(inspect.signature(own).parameters)
                 return [*head, f"    return scalar(model.training_step({', '.join(('batch', '0')[:given])}))", ""]
             step = "recipe.training_step" if self._recipe else f"user.{self._found.names['training_step']}"
             return [*head, f"    return scalar({step}({_arguments(setup.training_step, '0')}))", ""]

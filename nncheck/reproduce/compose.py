@@ -51,10 +51,11 @@ def reproduction(target: TargetResult, finding: CheckResult, *, seed: str, folde
         call=f"{name}({', '.join([first, *given])})",
         folder=f"    os.chdir({folder!r})\n" if folder else "",
     )
+    real = "ARGUMENTS" in bound
     set_up = f"SEED = {int(seed or 0)}\n{target.set_up.strip()}\n"
     if target.file:
         set_up = re.sub(r"^FILE = .*$", lambda _: f"FILE = {target.file!r}", set_up, count=1, flags=re.MULTILINE)
-    return _written(_docstring(target, finding), set_up, main)
+    return _written(_docstring(target, finding, script=real), set_up, main)
 
 
 _MAIN = """\
@@ -73,7 +74,7 @@ if __name__ == "__main__":
 """
 
 
-def _docstring(target: TargetResult, finding: CheckResult) -> str:
+def _docstring(target: TargetResult, finding: CheckResult, *, script: bool) -> str:
     verdict = finding.verdict
     said = finding.summary[:1].upper() + finding.summary[1:]
     paragraphs = [f"{said}.", f"Shown with torch alone, for {target.target} (check {finding.id})."]
@@ -84,6 +85,8 @@ def _docstring(target: TargetResult, finding: CheckResult) -> str:
         "In the root of the repository: `python reproduce.py`, or `python reproduce.py FILE` for another version of the file. "
         "The exit code is 1 while the fault shows, 0 when it does not, 2 where it could not be tried."
     ]
+    if script:
+        paragraphs.append("The script is run for a while as it is: what it writes is written.")
     lines = [line for paragraph in paragraphs for line in textwrap.wrap(paragraph, 116, break_long_words=False)]
     text = "\n".join([lines[0], "", *lines[1:]] if len(paragraphs[0]) < 116 else lines)
     return '"""' + text.replace("\\", "\\\\").replace('"', "'") + '\n"""\n'
@@ -108,7 +111,7 @@ def _written(docstring: str, set_up: str, main: str) -> str:
     needed: dict[str, _Part] = {}
     own = {name for node in ast.parse(set_up).body for name in _binds(node)}
     pending = _names(ast.parse(set_up)) | _names(ast.parse(main)) - {"file"}
-    modules = {name for name in ("sys", "traceback", "os", "torch") if name in pending}
+    modules = pending & {"sys", "traceback", "os", "torch"}
     while pending:
         name = pending.pop()
         if name in needed or name in own:

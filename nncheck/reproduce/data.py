@@ -77,7 +77,7 @@ def label_range(setup: SetUp, *, ignore_index: float = math.nan) -> bool:
             print(f"{name} has scores for labels from 0 to {classes - 1}")
             if values.max() >= classes or (values.min() < 0 and values.min() != -100) or len(values) == 1:
                 return True
-            return values.min() > 0 or classes > math.e * len(values)
+            return bool(values.min() > 0) or bool(classes > math.e * len(values))
         if name in ("binary_cross_entropy", "binary_cross_entropy_with_logits"):
             print(f"{name} wants targets from 0 to 1, and is given {float(values.min()):g} to {float(values.max()):g}")
             return bool(values.min() < 0 or values.max() > 1 or len(values) == 1)

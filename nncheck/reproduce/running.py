@@ -66,7 +66,7 @@ def loss_broadcast(setup: SetUp) -> bool:
         if name in elementwise and predictions.shape != target.shape:
             meet = torch.broadcast_shapes(predictions.shape, target.shape)
             print(f"they broadcast to {tuple(meet)}: {meet.numel()} pairs of {target.numel()} targets")
-            return meet.numel() > target.numel()
+            return bool(meet.numel() > target.numel())
     inputs, target = split(batch)
     order = torch.arange(len(target)).flip(0)
     setup.model.eval()

@@ -122,7 +122,8 @@ def watch(steps: Steps, number: int) -> tuple[list[Event], list[tuple[Any, Any]]
 
     def backward(loss: Any, *args: Any, **kwargs: Any) -> None:
         if inside:  # torch calls it once more, for the calls that are noted
-            return back(loss, *args, **kwargs)
+            back(loss, *args, **kwargs)
+            return
         if not weights:
             weights.extend((p, p.detach().clone()) for p in leaves(loss))
         note("backward", float(loss.detach()), float(calls.seen[-1][3].detach().mean()) if calls.seen else 0.0)
@@ -131,7 +132,6 @@ def watch(steps: Steps, number: int) -> tuple[list[Event], list[tuple[Any, Any]]
         inside.append(True)
         back(loss, *args, **kwargs)
         inside.clear()
-        return None
 
     def clip(parameters: Any, limit: Any, *args: Any, **kwargs: Any) -> Any:
         norm = cut(parameters, limit, *args, **kwargs)

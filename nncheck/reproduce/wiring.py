@@ -36,7 +36,8 @@ def batch_mixing(setup: SetUp) -> bool:
     given = tensors(split(batch)[0])[0]
     handles = []
     if given.is_floating_point():
-        batch = with_inputs(batch, lambda t: entered.append(t.clone().requires_grad_()) or entered[0])
+        entered.append(given.clone().requires_grad_())
+        batch = with_inputs(batch, lambda _: entered[0])
     else:  # numbers of tokens have no gradient: what their embedding gives has
         handles = [m.register_forward_hook(follow) for m in setup.model.modules() if isinstance(m, nn.Embedding)]
     size = len(given)
