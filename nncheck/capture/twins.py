@@ -18,7 +18,7 @@ from nncheck.capture.early import Early
 from nncheck.errors import CannotMeasure
 
 # A second run takes as long as the first, and Python's and torch's start; with others beside it, several times that.
-START_SECONDS, SLOWER = 30.0, 5.0
+START_SECONDS, SLOWER = 60.0, 5.0
 
 Runs = Callable[..., list[Beginning]]
 """Runs the script, side by side, once for each generator that is to begin with another seed; "" for none."""
