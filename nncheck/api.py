@@ -63,13 +63,9 @@ def check(
     )
     selected = select_ids(tuple(select), tuple(ignore))
     config = config_for(".")
+    asked_at = calling_place("nncheck.check")
     begun = time.monotonic()
-    setup = assemble(
-        recipe,
-        seed=seed,
-        device=None if device is None else torch.device(device),
-        origins={"call": calling_place("nncheck.check")},  # for findings of which no better line is known
-    )
+    setup = assemble(recipe, seed=seed, device=None if device is None else torch.device(device))
     first = next(setup.model.parameters(), None)
     where = first.device if first is not None else torch.device("cpu")
     deadline = float("inf") if budget is None else begun + budget
@@ -83,6 +79,7 @@ def check(
             device=where,
             deadline=deadline,
             notes=config.checklist,
+            asked_at=asked_at,
         )
     except Interrupted as stop:
         result, interrupted = stop.result, True

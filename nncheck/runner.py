@@ -27,6 +27,7 @@ from nncheck.registry import Check, Entry, load, order_findings
 from nncheck.verdict import (
     CheckResult,
     Cost,
+    Place,
     Report,
     Status,
     TargetResult,
@@ -68,10 +69,11 @@ def run_target(
     listener: Listener | None = None,
     failed: Callable[[Exception], None] = lambda error: None,
     notes: Mapping[str, str] = MappingProxyType({}),
+    asked_at: Place | None = None,
 ) -> TargetResult:
     """Ask every selected check of one set-up; `failed` is told of every exception that becomes words.
 
-    notes: what a person wrote to the checklist's items, by item.
+    notes: what a person wrote to the checklist's items, by item. asked_at: the user's line for findings of which none is known.
 
     Raises Interrupted (with the partial result) on Ctrl-C.
     """
@@ -117,7 +119,7 @@ def run_target(
             except KeyboardInterrupt:
                 interrupted = True
                 verdict = skipped("interrupted")
-        verdict = pointed(verdict, entry.part, setup)
+        verdict = pointed(verdict, entry.part, setup, asked_at)
         result = CheckResult(
             id=entry.id, stage=entry.stage, verdict=verdict, seconds=time.monotonic() - begun, doc=entry.doc
         )

@@ -23,15 +23,15 @@ _METHODS = {
 }
 
 
-def pointed(verdict: Verdict, part: str, setup: Setup) -> Verdict:
+def pointed(verdict: Verdict, part: str, setup: Setup, asked_at: Place | None = None) -> Verdict:
     """A finding without any line of the user's, at the one that makes the part: the constructor's call, or the model's class.
 
-    Where that is not known: the model, then any other part.
+    Where that is not known: the model, then any other part, then the line that asked.
     """
     if verdict.status not in (Status.WARN, Status.FAIL) or any(place.line for place in verdict.places):
         return verdict
     parts = (part, "train_loader") if part == "val_loader" else (part,)
-    known = [_made_at(name, setup) for name in (*parts, "model", *setup.origins)]
+    known = [*(_made_at(name, setup) for name in (*parts, "model", *setup.origins)), asked_at]
     spot = next((place for place in known if place is not None and place.line), None)
     return verdict if spot is None else dataclasses.replace(verdict, places=(spot, *verdict.places))
 

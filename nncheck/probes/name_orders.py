@@ -86,7 +86,7 @@ def _modules_of(sandbox: Sandbox) -> list[dict[str, Any]]:
 
 
 def _user_modules(sandbox: Sandbox) -> list[Any]:
-    files = {place.file for place in sandbox.setup.origins.values() if place.file}
+    files = {re.sub(r"^(\.\.[\\/])+", "", place.file) for place in sandbox.setup.origins.values() if place.file}
     names = {type(sandbox.model).__module__, type(getattr(sandbox.setup.train_loader, "dataset", None)).__module__}
     found = []
     for name, module in list(sys.modules.items()):
