@@ -4,6 +4,7 @@ import difflib
 import json
 import re
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 from typer.testing import CliRunner
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from nncheck.cli import app
 from nncheck.registry import catalogue
 from nncheck.verdict import Stage
+from tests.gate.reproducing import run_script, script_for
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 HEALTHY = sorted(path.name for path in EXAMPLES.glob("*.py"))
@@ -65,3 +67,12 @@ def test_sick_examples_name_their_fault_first(name: str, tmp_path: Path) -> None
     code, findings, said = _run(EXAMPLES / "sick" / name, tmp_path / "result.json")
     assert findings[:1] == [_header(name)["expect"]], said
     assert code == 1
+    (target,) = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))["targets"]
+    places = next(check["places"] for check in target["checks"] if check["id"] == findings[0])
+    place = next((place for place in places if "line" in place), None)
+    assert place is not None, "the first finding has a line of the user's"
+    assert place["file"].endswith(f"examples/sick/{name}")
+    assert {"column", "end_line", "end_column", "source"} <= set(place)
+    script = script_for(tmp_path / "result.json")
+    assert run_script(script, EXAMPLES / "sick" / name) == (1, ANY)
+    assert run_script(script, EXAMPLES / _header(name)["twin"]) == (0, ANY)
