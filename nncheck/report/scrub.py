@@ -27,7 +27,7 @@ _NOBODY = frozenset(
 
 _PRINTED = re.compile(r"\n  it printed last:(?:\n    .*)*")
 _RAISED = re.compile(
-    r"(\b[A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit)(?: in [\w ]+)?)(\([^)\n]*\)|: .*?)(?=$|\n  (?:\S+:\d+|note:|help:))",
+    r"(\b[A-Z]\w*(?:Error|Exception|Warning|Interrupt|Exit)(?: in [\w ]+)?)(\([^\n]*|: .*?(?=$|\n  (?:\S+:\d+|note:|help:)))",
     re.DOTALL,
 )
 

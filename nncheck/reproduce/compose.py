@@ -58,6 +58,12 @@ def reproduction(target: TargetResult, finding: CheckResult, *, seed: str, folde
     return _written(_docstring(target, finding, script=real), set_up, main)
 
 
+def shown_by_a_script() -> set[str]:
+    """The ids of the checks whose findings a script of their own shows."""
+    parts, _ = _library()
+    return {name.replace("_", "-") for name, part in parts.items() if {"setup", "steps"} & set(part.arguments[:1])}
+
+
 _MAIN = """\
 if __name__ == "__main__":
     file = os.path.abspath(sys.argv[1] if len(sys.argv) > 1 else FILE)
