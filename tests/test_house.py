@@ -40,7 +40,8 @@ FORBIDDEN = {
 # only inside functions that `run` calls.
 TORCH_FREE_AT_THE_TOP = (
     "verdict.py", "errors.py", "registry.py", "recipe.py", "cli/__init__.py", "observe/source.py", "process/session.py",
-    "process/supervisor.py", "process/start.py", "process/book.py", "process/nursery.py", "process/prints.py",
+    "process/supervisor.py", "process/start.py", "process/book.py", "process/nursery.py", "process/prints.py", "process/kept.py",
+    "process/plain.py", "gate/cache.py", "gate/recorder.py",
     "lab/deadline.py", "target/lightning.py",
 )  # fmt: skip
 

@@ -45,7 +45,8 @@ def asker_beyond(files: tuple[str, ...]) -> FrameType | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if file not in _RECORDING and file not in files and Path(file).stem not in files:
+        name = Path(file).stem if not file.endswith("__init__.py") else Path(file).parent.name
+        if file not in _RECORDING and file not in files and name not in files:
             return frame
         frame = frame.f_back
     return None

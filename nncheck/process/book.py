@@ -75,6 +75,8 @@ class Book:
 
     def ended(self, index: int) -> None:
         """All is told."""
+        if self.interrupted:
+            self._heard[index].interrupted()
         self._doing.pop(index, None)
         self._over.append(index)
         if self._front == index:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from nncheck.errors import UsageError
 from nncheck.gate.recorder import Recorder
 from nncheck.process.parent import die_with_the_parent
+from nncheck.process.plain import packed
 from nncheck.process.prints import UserOutput
 from nncheck.process.session import Options, check_job
 
@@ -134,11 +135,12 @@ def _work(options: Options, index: int, sender: Connection, deadline: float, rec
             raise KeyboardInterrupt
 
     def tell(*event: Any) -> None:
+        data = packed(event)
         # Half of an event would spoil all that come after it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGALRM})
         try:
             with contextlib.suppress(OSError):
-                sender.send(event)
+                sender.send_bytes(data)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -15,6 +15,9 @@ from nncheck.observe.source import shown
 from nncheck.report.terminal import Terminal
 from nncheck.verdict import Report
 
+# The files of which a later step of a GitHub workflow is told where they lie.
+STEP_OUTPUTS = ("report", "json", "junit", "sarif", "gitlab", "markdown", "bundle")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
@@ -76,16 +79,16 @@ def conclude(
     written = {**wrote, **write_outputs(report, outputs, out)}
     terminal.finish(report, written=written)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        publish(report, stream)
+        publish(report, outputs, stream)
     stream.flush()
 
 
-def publish(report: Report, stream: TextIO) -> None:
-    """Annotations on the stream, which is to be one that GitHub's runner reads, and the result on the job's summary.
+def publish(report: Report, outputs: Outputs, stream: TextIO) -> None:
+    """Annotations on the stream, which is to be one that GitHub's runner reads, the job's summary and the step's outputs.
 
     What cannot be shown there is no reason to fail: the exit code says what was found.
     """
-    from nncheck.report.github import MAX_SUMMARY_BYTES, annotation_lines, job_summary
+    from nncheck.report.github import MAX_SUMMARY_BYTES, annotation_lines, job_summary, step_outputs
 
     for line in annotation_lines(report):
         stream.write(line + "\n")
@@ -95,6 +98,11 @@ def publish(report: Report, stream: TextIO) -> None:
         with contextlib.suppress(OSError), open(summary, "ab") as file:
             text = job_summary(report, room=MAX_SUMMARY_BYTES - file.tell() - 1)
             file.write(text.encode("utf-8", "replace") + b"\n")
+    values = os.environ.get("GITHUB_OUTPUT")
+    if values:
+        files = {name: str(path) for name in STEP_OUTPUTS if isinstance(path := getattr(outputs, name), Path)}
+        with contextlib.suppress(OSError), open(values, "a", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.write(step_outputs(report, files))
 
 
 def _json(report: Report) -> str:

@@ -34,7 +34,8 @@ FailOn = Literal["fail", "warn", "never"]
 Tell = Callable[..., None]
 """Told of every event of a target: ("surroundings", dict), ("target", name) where another optimizer of a script begins,
 ("parts", TargetResult without checks), ("started", id, stage), ("check", result), ("trace", a failure's whole traceback),
-("result", TargetResult) and ("interrupted",). At its end, of `--cache`: ("recorded", what it has read or None, why it is None)."""
+("result", TargetResult), ("all",) behind the last of them, and ("interrupted",). With `--cache`, at its end: ("recorded", what it
+has read or None, why it is None)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +181,7 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
                 tell("interrupted")
                 return
         told.extend(found)
+        tell("all")
 
     with isolated():
         try:

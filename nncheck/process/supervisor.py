@@ -25,6 +25,7 @@ from typing import Any
 from nncheck.errors import UsageError
 from nncheck.process.book import Book
 from nncheck.process.nursery import serve
+from nncheck.process.plain import unpacked
 from nncheck.process.session import Options
 
 # After the budget a target may still finish a step that looks at the clock, put things back and tell the rest.
@@ -231,7 +232,7 @@ class _Watch:
         """Everything that a target has told by now."""
         with contextlib.suppress(EOFError, OSError):
             while child.events.poll():
-                self._note(child, child.events.recv())
+                self._note(child, unpacked(child.events.recv_bytes()))
             return
         child.events.close()  # nothing comes any more; how it ended, the nursery says
         child.open = False

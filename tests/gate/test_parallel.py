@@ -11,10 +11,13 @@ import textwrap
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nncheck.config import Config
+from nncheck.process.plain import packed, unpacked
 from nncheck.process.session import Job, distinct
+from nncheck.verdict import passed
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="targets are checked in sequence without fork")
 
@@ -243,3 +246,27 @@ def test_a_target_named_twice_is_run_once(tmp_path: Path) -> None:
     ]
     jobs = [Job(target=name, selected=frozenset(), config=Config()) for name in names]
     assert [job.target for job in distinct(jobs)] == ["a.py", "a.py:model", "a.py:make", "b.py", "pkg.mod"]
+
+
+def test_what_is_told_between_processes_needs_nobody_elses_modules() -> None:
+    class Name(str):
+        """Such as a version of torch's."""
+
+    class Odd:
+        def __str__(self) -> str:
+            return "odd"
+
+    event = (
+        "check",
+        Name("x"),
+        np.float64(0.5),
+        np.float32(0.5),
+        np.int64(3),
+        {Name("a"): (True, None)},
+        Odd(),
+        passed("fine"),
+    )
+    back = unpacked(packed(event))
+    assert back == ("check", "x", 0.5, 0.5, 3, {"a": (True, None)}, "odd", passed("fine"))
+    assert [type(value) for value in back[:6]] == [str, str, float, float, float, dict]
+    assert b"numpy" not in packed(event)
