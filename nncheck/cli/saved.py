@@ -48,7 +48,7 @@ def report(
     for name, path in written.items():
         typer.echo(f"{name}: {path}")
     if github:
-        publish(saved, sys.stdout)
+        publish(saved, outputs, sys.stdout)
 
 
 @app.command()

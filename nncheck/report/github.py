@@ -1,10 +1,13 @@
-"""What GitHub Actions shows by itself: annotations at the user's lines, and the summary of the job.
+"""What GitHub Actions shows by itself: annotations at the user's lines, the summary of the job, and outputs of the step.
 
 The runner obeys lines that begin with `::` and shows of each step the first ten errors and ten warnings, so one line a
 finding is written, worst first. Escapes as in its own toolkit (actions/toolkit, `core/src/command.ts`).
 """
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
 
 from nncheck.report.markdown import to_markdown
 from nncheck.report.paths import from_root, target_file
@@ -50,8 +53,6 @@ def job_summary(report: Report, *, room: int = MAX_SUMMARY_BYTES) -> str:
     text = to_markdown(report)
     if len(text.encode("utf-8", "replace")) <= room:
         return text
-    import dataclasses
-
     short = dataclasses.replace(
         report,
         targets=tuple(
@@ -65,6 +66,25 @@ def job_summary(report: Report, *, room: int = MAX_SUMMARY_BYTES) -> str:
         text = text.encode("utf-8", "replace")[: max(room, 0)].decode("utf-8", "ignore")
         text = text.rpartition("\n\n")[0] or text
     return text + note
+
+
+def step_outputs(report: Report, files: Mapping[str, str]) -> str:
+    """Lines for $GITHUB_OUTPUT: `verdict` and `findings` of what is new, and where each of the `files` lies.
+
+    verdict: pass, warn, fail or error, whatever `fail_on` makes of it.
+    """
+    new = dataclasses.replace(
+        report,
+        targets=tuple(
+            dataclasses.replace(
+                t, checks=tuple(dataclasses.replace(r, accepted="known") if r.known else r for r in t.checks)
+            )
+            for t in report.targets
+        ),
+    )
+    found = sum(result.is_finding for target in new.targets for result in target.checks)
+    values = {"verdict": "error" if report.interrupted else new.verdict, "findings": str(found), **files}
+    return "".join(f"{name}={value}\n" for name, value in values.items() if len(value.splitlines()) == 1)
 
 
 def _annotation(report: Report, target: TargetResult, result: CheckResult, kind: str) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from nncheck.report.github import MAX_ANNOTATIONS, MAX_SUMMARY_BYTES, annotation_lines, job_summary
+from nncheck.report.github import MAX_ANNOTATIONS, MAX_SUMMARY_BYTES, annotation_lines, job_summary, step_outputs
 from nncheck.verdict import CheckResult, Place, Report, Stage, TargetResult, failed, warned
 from tests.report import golden
 from tests.report.marked import marked
@@ -100,3 +100,19 @@ def test_the_summary_fits_and_says_what_was_cut() -> None:
         assert "did not fit" in cut
     big = _report(*(_finding(k) for k in range(3000)))
     assert len(job_summary(big).encode()) <= MAX_SUMMARY_BYTES
+
+
+def test_a_step_tells_later_ones_what_is_new_and_where_the_files_lie() -> None:
+    files = {"report": "/home/runner/work/a b/r=1.html", "sarif": "two\nverdict=pass"}
+    assert step_outputs(_report(_finding(1), _finding(2, fails=False)), files).splitlines() == [
+        "verdict=fail",
+        "findings=2",
+        "report=/home/runner/work/a b/r=1.html",
+    ]
+    known = dataclasses.replace(_finding(1), known=True)
+    accepted = dataclasses.replace(_finding(2), accepted="on purpose")
+    assert step_outputs(_report(known, accepted), {}) == "verdict=pass\nfindings=0\n"
+    assert step_outputs(_report(known, _finding(2, fails=False)), {}) == "verdict=warn\nfindings=1\n"
+    assert step_outputs(golden.report(golden.unusable()), {}) == "verdict=error\nfindings=0\n"
+    stopped = dataclasses.replace(_report(known), interrupted=True)
+    assert step_outputs(stopped, {}) == "verdict=error\nfindings=0\n"
