@@ -183,12 +183,19 @@ class _Writer:
         given += ["val_loader=val_loader"] if setup.val_loader is not None else []
         given += ["scheduler=scheduler"] if scheduler else []
         own = not setup.default_optimizer and found.optimizer is None and is_lightning_module(setup.model)
-        interval = "interval" if own else repr(setup.scheduler_interval)
+        interval = "interval" if own else self._setting("scheduler_interval", setup.scheduler_interval)
         given += [f"interval={interval}"] if scheduler and setup.scheduler_interval else []
-        given += [f"epochs={setup.epochs}"] if scheduler and setup.epochs else []
+        given += [f"epochs={self._setting('epochs', setup.epochs)}"] if scheduler and setup.epochs else []
         given += ["criterion=loss_fn"] if found.loss_fn is not None else []
         given += ["train_step=train_step"] if setup.train_step is not None else []
         return ["return SetUp(", *(f"    {text}," for text in (*given, "again=lambda: set_up(file)")), ")"]
+
+    def _setting(self, part: str, value: Any) -> str:
+        """A number or word of the schedule: as the file names it, so that another version of the file may name another."""
+        if self._recipe:
+            return f"recipe.{part} or {value!r}" if getattr(self._found.recipe, part) is not None else repr(value)
+        name = self._found.names.get(part, "")
+        return f"user.{name}" if name.isidentifier() else repr(value)
 
 
 def _needed(function: Any) -> list[str]:

@@ -41,7 +41,7 @@ def reproduction(target: TargetResult, finding: CheckResult, *, seed: str, folde
     if show is not None and "set_up" in bound and "setup" in show.arguments:
         first = "set_up(file)"
     elif show is not None and "steps" in show.arguments:
-        first = "steps_of_script(file, ARGUMENTS)" if "ARGUMENTS" in bound else "steps_of(set_up(file))"
+        first = "steps_of_script(file, ARGUMENTS)" if "ARGUMENTS" in bound else "steps_of(lambda: set_up(file))"
     elif "ARGUMENTS" in bound:
         name, show, first = "at_first_step", None, "file, ARGUMENTS"
     else:

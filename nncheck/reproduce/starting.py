@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from nncheck.reproduce.setup import Calls, SetUp, first_input, loss_calls, output, take, train
+from nncheck.reproduce.setup import Calls, SetUp, first_input, loss_calls, output, take, tensors, train
 
 
 def first_losses(setup: SetUp) -> tuple[str, float, Any, Any]:
@@ -157,8 +157,23 @@ def saturation(setup: SetUp, *, entropy: float = math.nan, slope: float = math.n
     return bool(slopes) and min(slopes) < (2 * slope if slope == slope else 0.1)
 
 
-def gradient_flow(setup: SetUp, *, names: tuple[str, ...] = ()) -> bool:
+def without_gradient(setup: SetUp, batch: Any) -> float:
+    """The share of the model's outputs at which the gradient of the loss is exactly 0."""
+    seen: list[Any] = []
+    handle = setup.model.register_forward_hook(lambda module, inputs, out: seen.extend(tensors(out)))
+    loss = setup.loss(batch)
+    handle.remove()
+    outputs = [out for out in seen if out.requires_grad and out.numel() > 1]
+    gradients = torch.autograd.grad(loss, outputs, allow_unused=True)
+    shares = [float((g == 0).double().mean()) for g in gradients if g is not None]
+    print(f"the gradient is exactly 0 at {max(shares, default=0.0):.0%} of the model's outputs")
+    return max(shares, default=0.0)
+
+
+def gradient_flow(setup: SetUp, *, names: tuple[str, ...] = (), clamped: float = 0.0, squeezed: float = 0.0) -> bool:
     """Each parameter's gradient over 8 updates: never there, exactly zero, or |gradient| x |weight| / |loss| far apart."""
+    if clamped or squeezed:
+        return without_gradient(setup, take(setup.train_loader, 1)[0]) > (clamped + squeezed) / 2
     largest: dict[str, float] = {}
     shares: dict[str, float] = {}
     for batch in take(setup.train_loader, 8):
