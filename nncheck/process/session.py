@@ -176,7 +176,9 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
                 result, interrupted = _check(job, name, setup, options, tell, deadline, failed)
             if result.problem is not None:
                 result = dataclasses.replace(result, problem=result.problem + _printed(output))
-            tell("result", dataclasses.replace(result, set_up=binding(job.target, part, setup, options.arguments)))
+            bundled = options.outputs.bundle is not None
+            set_up = binding(job.target, part, setup, options.arguments, loop=bundled)
+            tell("result", dataclasses.replace(result, set_up=set_up))
             if interrupted:
                 tell("interrupted")
                 return

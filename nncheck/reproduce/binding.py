@@ -21,14 +21,24 @@ from nncheck.target.names import INDEX_NAMES, NAMES
 _PARTS = ("model", "train_loader", "val_loader", "loss_fn", "optimizer", "scheduler")
 
 
-def binding(target: str, found: Found, setup: Setup, arguments: tuple[str, ...] = ()) -> str:
-    """Source that defines FILE and `set_up(file)`; empty where the parts are not found again. ARGUMENTS: a script's own."""
+def binding(target: str, found: Found, setup: Setup, arguments: tuple[str, ...] = (), *, loop: bool = False) -> str:
+    """Source that defines FILE and `set_up(file)`; empty where the parts are not found again. ARGUMENTS: a script's own.
+
+    loop: of a script too its loop is written down, for which expressions of it are evaluated once more; else only where it is.
+    """
+    try:
+        return _bound(target, found, setup, arguments, loop=loop)
+    except Exception:  # noqa: BLE001  # a set-up that cannot be written down costs its reproduce.py, never the run
+        return ""
+
+
+def _bound(target: str, found: Found, setup: Setup, arguments: tuple[str, ...], *, loop: bool) -> str:
     parsed = parse_target(target)
     file = shown(str(parsed.path))
     if found.recipe.training_step is not None and type(found.recipe.training_step).__module__.startswith(
         "nncheck.capture"
     ):
-        return f"FILE = {file!r}\nARGUMENTS = {list(arguments)!r}\n{_of_script(found, setup)}"
+        return f"FILE = {file!r}\nARGUMENTS = {list(arguments)!r}\n{_of_script(found, setup) if loop else ''}"
     module = _module(parsed.path)
     if module is None:
         return ""

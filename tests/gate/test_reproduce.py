@@ -99,7 +99,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _found(text: str, id: str, *after: str, name: str = "model.py") -> str:
     Path(name).write_text(text, encoding="utf-8")
-    CliRunner().invoke(app, ["run", name, "--select", id, "--no-report", "--json", "r.json", *after])
+    CliRunner().invoke(
+        app, ["run", name, "--select", id, "--no-report", "--json", "r.json", "--bundle", "b.zip", *after]
+    )
     return script_for(Path("r.json"), id)
 
 
