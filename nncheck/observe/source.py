@@ -187,10 +187,11 @@ def layer_place(root: nn.Module, name: str, detail: str = "") -> Place:
         if part not in children:
             break
         module = children[part]
-    for owner, attribute in reversed(chain):
+    for depth, (owner, attribute) in reversed(list(enumerate(chain, 1))):
         found = _assignment(type(owner), attribute)  # type: ignore[arg-type]  # classes are hashable
         if found:
-            return place_at(name, *found, detail)
+            file, start, value = found
+            return place_at(name, file, start + _item(value, name.split(".")[depth:]).lineno - 1, detail)
     for owner, _ in reversed(chain):
         place = class_place(owner, name, detail)
         if place.file is not None and is_users(place.file):
@@ -207,8 +208,8 @@ def located(place: Place, fallback: Place | None) -> Place:
 
 
 @cache
-def _assignment(owner: type, attribute: str) -> tuple[str, int] | None:
-    """File and line of `self.<attribute> = ...` in a user-written class or its user-written bases."""
+def _assignment(owner: type, attribute: str) -> tuple[str, int, ast.Assign | ast.AnnAssign] | None:
+    """`self.<attribute> = ...` in a user-written class or its user-written bases, its file, and the class's first line there."""
     for kind in owner.__mro__:
         found = _written(kind)
         if found is None:
@@ -224,5 +225,24 @@ def _assignment(owner: type, attribute: str) -> tuple[str, int] | None:
                 continue
             for target in targets:
                 if isinstance(target, ast.Attribute) and target.attr == attribute:
-                    return file, start + node.lineno - 1
+                    return file, start, node
     return None
+
+
+def _item(assignment: ast.Assign | ast.AnnAssign, names: list[str]) -> ast.stmt | ast.expr:
+    """What makes the layer of this number in `nn.Sequential(...)` or `nn.ModuleList([...])`, and so on inside of it."""
+    found: ast.stmt | ast.expr = assignment
+    value = assignment.value
+    for name in names:
+        items = value.args if isinstance(value, ast.Call) else []
+        if len(items) == 1 and isinstance(items[0], (ast.List, ast.Tuple)):
+            items = items[0].elts
+        kind = ast.unparse(value.func).rpartition(".")[2] if isinstance(value, ast.Call) else ""
+        if kind not in ("Sequential", "ModuleList") or not name.isdigit() or int(name) >= len(items):
+            break
+        if any(isinstance(item, ast.Starred) for item in items[: int(name) + 1]):
+            break
+        found = value = items[int(name)]
+        if not isinstance(value, ast.Call):
+            break
+    return found if isinstance(found, (ast.stmt, ast.Call)) else assignment

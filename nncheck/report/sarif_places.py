@@ -55,7 +55,7 @@ def _location(place: Place) -> dict[str, Any]:
         "artifactLocation": {"uri": _uri(place.file or ""), "uriBaseId": "%SRCROOT%"},
         "region": region,
     }
-    if place.source:
+    if place.source and region["endLine"] == line:  # else it would be less than the region
         physical["contextRegion"] = {"startLine": line, "endLine": line, "snippet": {"text": clean(place.source)}}
     location: dict[str, Any] = {"physicalLocation": physical}
     if place.name:

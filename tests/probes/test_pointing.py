@@ -11,7 +11,7 @@ from torch import nn
 
 import nncheck
 from nncheck.observe.pointing import pointed
-from nncheck.observe.source import place_at
+from nncheck.observe.source import layer_place, place_at
 from nncheck.recipe import PARTS, Recipe, Setup
 from nncheck.registry import catalogue
 from nncheck.target.assemble import assemble
@@ -42,6 +42,35 @@ def _setup(model: nn.Module, **origins: Place) -> Setup:
 def _spot(verdict: Verdict, part: str, setup: Setup) -> str:
     places = pointed(verdict, part, setup).places
     return f"{places[0].name}: {places[0].source}" if places else ""
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Linear(3, 4),
+            nn.Sequential(nn.ReLU(),
+                nn.Linear(4, 5)),
+        )  # fmt: skip
+        self.items = nn.ModuleList([
+            nn.Linear(4, 6),
+            nn.Linear(4, 7),
+        ])  # fmt: skip
+        self.made = nn.Sequential(*(nn.Linear(4, 8) for _ in range(2)))
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("body", "self.body = nn.Sequential("),
+        ("body.0", "nn.Linear(3, 4),"),
+        ("body.1.1.weight", "nn.Linear(4, 5)),"),
+        ("items.1.bias", "nn.Linear(4, 7),"),
+        ("made.1", "self.made = nn.Sequential(*(nn.Linear(4, 8) for _ in range(2)))"),
+    ],
+)
+def test_a_layer_is_at_the_line_that_makes_it(name: str, line: str) -> None:
+    assert layer_place(Nested(), name).source == line
 
 
 FINDING = failed("bad", expected="good")
