@@ -1,4 +1,4 @@
-"""`python -m bench [steps|growth|memory|data|by_hand|startup|capture ...]`: all tables, or those named, as Markdown."""
+"""`python -m bench [steps|growth|memory|data|by_hand|startup|capture|gate ...]`: all tables, or those named, as Markdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import warnings
 
 import torch
 
-TABLES = ("steps", "growth", "memory", "data", "by_hand", "startup", "capture")
+TABLES = ("steps", "growth", "memory", "data", "by_hand", "startup", "capture", "gate")
 
 
 def main() -> None:

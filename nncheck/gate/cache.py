@@ -6,6 +6,7 @@ error, no check left for want of time. What a configuration says of findings is 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -44,11 +45,8 @@ class Cache:
     def find(self, question: Mapping[str, Any]) -> Hit | str:
         """The results of an earlier run that are still true; else why there are none, in words; "" if there never were any."""
         try:
-            entry = json.loads(self._file(question).read_text(encoding="utf-8"))
-            if entry["digest"] != _digest(entry["body"]) or entry["body"]["format"] != FORMAT:
-                return "what was kept of it cannot be read"
-            body = entry["body"]
-            if body["question"] != json.loads(json.dumps(question)):
+            body = _read(self._file(question))
+            if body["format"] != FORMAT or body["question"] != json.loads(json.dumps(question)):
                 return "what was kept of it cannot be read"
             for name, said in self._surroundings.items():
                 if body["surroundings"].get(name) != said:
@@ -95,17 +93,29 @@ class Cache:
             "report": to_dict(report),
             "follows": {r.id: list(r.verdict.follows) for t in results for r in t.checks if r.verdict.follows},
         }
-        body = json.loads(json.dumps(body))
-        text = json.dumps({"digest": _digest(body), "body": body})
         try:
-            make_cache_folder()
-            file = self._file(question)
-            part = file.with_name(f"{file.name}.{os.getpid()}.part")
-            part.write_text(text, encoding="utf-8")
-            part.replace(file)
+            _write(self._file(question), body)
         except OSError as error:
             return f"{cache_folder()} cannot be written: {error.strerror or error}"
         return ""
+
+    def recall(self, name: str) -> dict[str, Any]:
+        """What `remember` was given under this name by the same nncheck with the same packages; empty if there is nothing."""
+        try:
+            body = _read(self._file({"name": name}))
+            if body["by"] == self._makers():
+                return dict(body["what"])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return {}
+        return {}
+
+    def remember(self, name: str, what: Mapping[str, Any]) -> None:
+        """Keep what can be made again but takes time. A folder that cannot be written is no reason to fail."""
+        with contextlib.suppress(OSError):
+            _write(self._file({"name": name}), {"by": self._makers(), "what": dict(what)})
+
+    def _makers(self) -> list[str]:
+        return [self._surroundings["nncheck"], self._surroundings["the installed packages"]]
 
     def _file(self, question: Mapping[str, Any]) -> Path:
         return cache_folder() / f"{_digest(dict(question))[:32]}.json"
@@ -141,6 +151,23 @@ def _with_roots(target: TargetResult, follows: Mapping[str, Sequence[str]]) -> T
         for r in target.checks
     )
     return dataclasses.replace(target, checks=checks)
+
+
+def _read(file: Path) -> Any:
+    """What `_write` wrote. Raises ValueError for anything else."""
+    entry = json.loads(file.read_text(encoding="utf-8"))
+    if entry["digest"] != _digest(entry["body"]):
+        raise ValueError("not as it was written")
+    return entry["body"]
+
+
+def _write(file: Path, body: Any) -> None:
+    """Whole or not at all, whoever else writes it."""
+    make_cache_folder()
+    body = json.loads(json.dumps(body))
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    part.write_text(json.dumps({"digest": _digest(body), "body": body}), encoding="utf-8")
+    part.replace(file)
 
 
 def _digest(data: Any) -> str:

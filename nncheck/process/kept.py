@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -46,6 +47,17 @@ class Kept:
             self._question(self._options.jobs[index]), heard.results, environment=heard.surroundings, inputs=inputs,
             created=self._created,
         )  # fmt: skip
+
+    @contextmanager
+    def pictures(self) -> Iterator[None]:
+        """Inside, what was drawn for the last run of these targets is not drawn again: to draw takes longer than to look it up."""
+        from nncheck.report import figures
+
+        name = "pictures of " + ", ".join(job.target for job in self._options.jobs)
+        with figures.remembering(self._cache.recall(name)) as used:
+            yield
+        if used:
+            self._cache.remember(name, used)
 
     def _question(self, job: Job) -> dict[str, Any]:
         options = self._options

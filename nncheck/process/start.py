@@ -75,7 +75,8 @@ def _watched(options: Options) -> int:
         if preloading:
             preloading[0].join()  # matplotlib is not made to be used by one thread while another still imports it
         report = in_memory(book.report(seconds=time.monotonic() - begun), options)
-        conclude(report, options.outputs, terminal, out=sys.stdout, stream=stream, wrote=wrote(options))
+        with nullcontext() if kept is None or options.outputs.report is None else kept.pictures():
+            conclude(report, options.outputs, terminal, out=sys.stdout, stream=stream, wrote=wrote(options))
     return report.exit_code
 
 
