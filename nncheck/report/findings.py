@@ -87,6 +87,8 @@ def finding_lines(
         lines.append(_note("measured", verdict.measured))
     if verdict.expected:
         lines.append(_note("expected", verdict.expected))
+    if verdict.near:
+        lines.append(_note("near", verdict.near))
     if result.declared is not None:
         lines.append(_note("level", level_set(result)))
     lines += [_note("cause", cause) for cause in verdict.causes[: None if verbose else 1]]
@@ -180,6 +182,8 @@ def detail_lines(result: CheckResult) -> list[TextLine]:
         lines.append(_note("measured", verdict.measured))
     if verdict.expected:
         lines.append(_note("expected", verdict.expected))
+    if verdict.near:
+        lines.append(_note("near", verdict.near))
     lines += [_note("cause", cause) for cause in verdict.causes]
     if result.doc.title:
         lines.append(_note("fault", result.doc.title, "dim"))

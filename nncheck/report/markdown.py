@@ -138,6 +138,8 @@ def finding_markdown(report: Report, target: TargetResult, result: CheckResult) 
         lines.append(f"- **Measured:** {phrase(verdict.measured)}")
     if verdict.expected:
         lines.append(f"- **Expected:** {phrase(verdict.expected)}")
+    if verdict.near:
+        lines.append(f"- **Near:** {phrase(verdict.near)}")
     if result.declared is not None:
         lines.append(f"- **Level:** {level_set(result)}")
     for place in verdict.places[:MAX_PLACES]:
