@@ -94,8 +94,10 @@ def symmetry(setup: SetUp) -> bool:
              if torch.equal(start[a], start[b]) and start[a].std() > 0 and "norm" not in a]  # fmt: skip
     for a, b in pairs[:5]:
         print(f"{a} and {b} start with the same random numbers")
+    alike = [name for name, weight in start.items() if weight.any() and bool((weight == weight[:1]).all())]
+    for name in alike:
+        print(f"{name}: its {len(start[name])} units start equal")
     train(setup, take(setup.train_loader, 3))
-    alike = []
     for name, weight in setup.model.named_parameters():
         if name in start:
             rows = weight.detach().flatten(1)
