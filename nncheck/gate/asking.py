@@ -35,7 +35,7 @@ def asks(frame: FrameType) -> tuple[FrameType | None, bool]:
     """Who asks about a file, and whether it is to know when it was changed. frame: the one that calls `os.stat`."""
     asker: FrameType | None = frame
     by = ""
-    while asker is not None and {asker.f_code.co_filename, Path(asker.f_code.co_filename).stem} & _ASK_FOR_OTHERS:
+    while asker is not None and {asker.f_code.co_filename, _name(asker)} & _ASK_FOR_OTHERS:
         by, asker = asker.f_code.co_name, asker.f_back
     return asker, not by or by in _ASK_WHEN
 
@@ -45,11 +45,16 @@ def asker_beyond(files: tuple[str, ...]) -> FrameType | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        name = Path(file).stem if not file.endswith("__init__.py") else Path(file).parent.name
-        if file not in _RECORDING and file not in files and name not in files:
+        if file not in _RECORDING and file not in files and _name(frame) not in files:
             return frame
         frame = frame.f_back
     return None
+
+
+def _name(frame: FrameType) -> str:
+    """`ctypes` for a frame of `ctypes/__init__.py`, `subprocess` for one of `subprocess.py`."""
+    path = Path(frame.f_code.co_filename)
+    return path.parent.name if path.name == "__init__.py" else path.stem
 
 
 def looks_by_itself(asker: FrameType, *, sources: bool = True) -> bool:
@@ -58,7 +63,7 @@ def looks_by_itself(asker: FrameType, *, sources: bool = True) -> bool:
     parts = Path(file).parts
     if is_ours(file) or file.startswith("<frozen importlib") or ("importlib" in parts and "resources" not in parts):
         return True
-    return sources and Path(file).stem in _OWN_LOOKS
+    return sources and _name(asker) in _OWN_LOOKS
 
 
 def own_attribute(module: Any, name: str) -> Any:

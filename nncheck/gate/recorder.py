@@ -43,6 +43,7 @@ READ_THROUGH_PYTHON = frozenset({
 MAX_BYTES = 1 << 30
 MAX_FILES = 20_000
 
+_OF_THE_SYSTEM = ("/lib", "/usr/lib", "/usr/local/lib", "/opt/")
 _NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "urllib.Request")
 _PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "pty.spawn")
 JOURNAL = "NNCHECK_READ_BY_OTHERS"
@@ -79,7 +80,7 @@ class Recorder:
         """Note every variable that is read, from now on."""
         recorder = self
 
-        class Noted(os._Environ):  # type: ignore[type-arg]
+        class Noted(os._Environ[Any]):
             def __getitem__(self, key: Any) -> Any:
                 recorder._variable(key)
                 return super().__getitem__(key)
@@ -99,6 +100,10 @@ class Recorder:
         sys.addaudithook(self._audit)
         for name in ("stat", "lstat", "access", "readlink"):
             setattr(os, name, self._looking(getattr(os, name)))
+        torch = sys.modules.get("torch")
+        if torch is not None:  # these two map a file without Python's knowledge
+            for owner in (torch, torch.UntypedStorage):
+                setattr(owner, "from_file", staticmethod(self._reading(owner.from_file)))  # noqa: B010
 
     def cannot(self, why: str) -> None:
         """This run is not to be believed again."""
@@ -197,7 +202,10 @@ class Recorder:
     def _library(self, _: str, arguments: tuple[Any, ...]) -> None:
         frame = asker_beyond(("ctypes",))
         file = frame.f_code.co_filename if frame is not None else ""
-        if is_users(file):
+        name = os.fsdecode(arguments[0]) if arguments and isinstance(arguments[0], (str, bytes)) else ""
+        if is_users(file) or (
+            os.sep in name and is_users(os.path.abspath(name)) and not name.startswith(_OF_THE_SYSTEM)
+        ):
             self.cannot(f"it calls compiled code by ctypes ({os.path.basename(file)}), and what that reads is not seen")
 
     def _database(self, _: str, arguments: tuple[Any, ...]) -> None:
@@ -227,6 +235,13 @@ class Recorder:
             return real(path, *args, **kwargs)
 
         return looked
+
+    def _reading(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def read(*args: Any, **kwargs: Any) -> Any:
+            self._audit("open", (args[0] if args else kwargs.get("filename"), "r", 0))
+            return real(*args, **kwargs)
+
+        return read
 
     def _look(self, path: Any) -> None:
         name = absolute(path)
