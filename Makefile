@@ -21,7 +21,7 @@ demo: $(VENV)/.run  ## check the healthy digits example: terminal, nncheck-repor
 test: $(VENV)/.dev browser sarif  ## the whole test suite
 	$(BIN)/python -m pytest -n auto
 
-bench: $(VENV)/.dev  ## cost in training steps, memory, growth with depth, start-up times
+bench: $(VENV)/.dev  ## cost in training steps, memory, growth with depth, start-up times, a run in CI
 	$(BIN)/python -m bench
 
 score: $(VENV)/.dev  ## planted faults found and healthy set-ups and scripts accused (many minutes)
