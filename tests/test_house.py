@@ -34,6 +34,9 @@ FORBIDDEN = {
     "target/*.py": r"nncheck\.(cli|runner|api|process|checks|probes|report|lab\.sandbox|evidence)",
     "runner.py": r"nncheck\.(cli|api|target|process|report)",
     "cli/*.py": r"torch|numpy|matplotlib|jinja2",
+    # Their source becomes `reproduce.py`, which has torch and nothing of ours.
+    "reproduce/[!_bc]*.py": r"numpy|nncheck\.(?!reproduce)",
+    "reproduce/compose.py": r"torch|numpy|nncheck\.(?!verdict)",
 }
 
 # Imported before anything else happens, by `nncheck --version`, `list` and `explain`: these import torch nowhere at all, or
