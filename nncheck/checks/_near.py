@@ -62,11 +62,13 @@ def near(*edges: Edge) -> str:
 def uncertain(verdict: Verdict, spread: Mapping[str, float], said: str = "") -> Verdict:
     """The verdict with the standard errors of its numbers; what is known of others is left out.
 
-    said: what `near` says of it; kept for a pass and for findings.
+    said: what `near` says of it, where it does not say so yet; kept for a pass and for findings.
     """
     known = {name: error for name, error in spread.items() if name in verdict.numbers and 0 < error < math.inf}
     told = verdict.status in (Status.PASS, Status.WARN, Status.FAIL)
-    return dataclasses.replace(verdict, spread={**verdict.spread, **known}, near=said if told else "")
+    return dataclasses.replace(
+        verdict, spread={**verdict.spread, **known}, near=(said or verdict.near) if told else ""
+    )
 
 
 def share_error(share: float, number: float) -> float:

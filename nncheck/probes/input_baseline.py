@@ -62,7 +62,7 @@ class InputBaseline:
     helps: both leads are certain. ignored: largest relative difference between the outputs for real and constant inputs after
     training (None if not asked, because the inputs help; NaN if there was nothing to compare). learned_in: updates in which this
     optimizer learned one batch by heart, None if it could not.
-    constant: what the constant inputs are.
+    how: what the constant inputs are. last: no later look could follow, for want of fresh samples, time or looks.
     """
 
     optimizer: str
@@ -77,6 +77,7 @@ class InputBaseline:
     ignored: float | None
     learned_in: int | None
     how: str
+    last: bool = True
 
 
 class _Arm:
@@ -196,6 +197,7 @@ def _compare(
         ignored=real.apart if last and sound and not helps else None,
         learned_in=_learned_in(real.optimizer, batch),
         how=_how(micro[0]),
+        last=last,
     )
 
 

@@ -18,9 +18,10 @@ Source
 
 from typing import Any
 
-from nncheck.probes.input_baseline import InputBaseline
+from nncheck.checks._near import Edge, mean_error, near, uncertain
+from nncheck.probes.input_baseline import AHEAD, InputBaseline
 from nncheck.registry import check
-from nncheck.verdict import Curve, Line, Remedy, Stage, Verdict, failed, passed, skipped, warned
+from nncheck.verdict import Curve, Line, Remedy, Stage, Status, Verdict, failed, passed, skipped, warned
 
 # Outputs that differ by less than float32's rounding of a deep network do not depend on the input.
 IGNORED = 1e-6
@@ -60,6 +61,37 @@ NO_PAIRING = 2.0
 )
 def input_baseline(runs: InputBaseline) -> Verdict:
     """Judge the leads of the real inputs."""
+    spread = {
+        name: mean_error(losses[len(losses) // 2 :])
+        for name, losses in (("real", runs.real), ("constant", runs.constant), ("permuted", runs.permuted))
+    }
+    verdict = _judge(runs)
+    # A t is counted in standard errors of its own.
+    return uncertain(verdict, {**spread, "t_constant": 1.0, "t_permuted": 1.0}, _near(runs, verdict))
+
+
+def _near(runs: InputBaseline, verdict: Verdict) -> str:
+    leads = (
+        ("the t over constant inputs", runs.over_constant.t),
+        ("the t over exchanged inputs", runs.over_permuted.t),
+    )
+    if runs.helps:  # a look that had decided nothing would have been followed by another
+        return near(*(Edge(name=name, value=t, limit=AHEAD, error=1.0) for name, t in leads)) if runs.last else ""
+    if verdict.status is not Status.WARN:
+        return ""
+    return near(
+        *(
+            Edge(name=name, value=t, limit=limit, error=1.0, above=False)
+            for (name, t), limit in zip(leads, (_no_lead(runs), NO_PAIRING), strict=True)
+        )
+    )
+
+
+def _no_lead(runs: InputBaseline) -> float:
+    return NO_LEAD if runs.updates >= LONG else NO_LEAD_SHORT
+
+
+def _judge(runs: InputBaseline) -> Verdict:
     constant, permuted = runs.over_constant, runs.over_permuted
     levels = [_later(losses) for losses in (runs.real, runs.constant, runs.permuted)]
     measured = (
@@ -93,14 +125,13 @@ def input_baseline(runs: InputBaseline) -> Verdict:
             remedies=(Remedy(text="follow one sample through the layers and see where it stops making a difference"),),
             **details,
         )
-    limit = NO_LEAD if runs.updates >= LONG else NO_LEAD_SHORT
     enough = (
         runs.learned_in is not None
         and runs.updates >= max(UPDATES, runs.learned_in)
         and runs.samples >= SAMPLES
         and constant.pairs > 1
     )
-    if enough and constant.t < limit and permuted.t < NO_PAIRING:
+    if enough and constant.t < _no_lead(runs) and permuted.t < NO_PAIRING:
         return warned(
             measured,
             expected=expected,

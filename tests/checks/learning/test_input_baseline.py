@@ -69,3 +69,45 @@ def test_lead_is_the_paired_t_of_the_second_half() -> None:
 def test_a_lead_without_finite_pairs_says_nothing() -> None:
     assert lead([(math.nan,), (1.0,)], [(1.0,), (math.inf,)]).t == 0.0
     assert lead([], []).pairs == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "near"),
+    [
+        ({"over_constant": Lead(gap=-0.01, t=-0.5, pairs=896)}, True),
+        ({"over_constant": Lead(gap=-0.01, t=-1.9, pairs=896)}, True),
+        (
+            {"over_constant": Lead(gap=-0.01, t=-2.1, pairs=896), "over_permuted": Lead(gap=0.0, t=-0.1, pairs=896)},
+            False,
+        ),
+        ({"over_constant": Lead(gap=-0.01, t=-2.1, pairs=896), "over_permuted": Lead(gap=0.0, t=0.1, pairs=896)}, True),
+        ({"ignored": 0.0}, False),  # exactly nothing
+        ({"over_constant": Lead(gap=0.0, t=0.0, pairs=896)}, False),  # undecided
+        (
+            {
+                "helps": True,
+                "over_constant": Lead(gap=0.1, t=5.5, pairs=9),
+                "over_permuted": Lead(gap=1.0, t=20.0, pairs=9),
+            },
+            True,
+        ),
+        (
+            {
+                "helps": True,
+                "over_constant": Lead(gap=0.1, t=6.1, pairs=9),
+                "over_permuted": Lead(gap=1.0, t=20.0, pairs=9),
+            },
+            False,
+        ),
+    ],
+)
+def test_near_its_limits_it_says_so(changes: dict[str, object], near: bool) -> None:
+    verdict = input_baseline(dataclasses.replace(RUNS, **changes))
+    assert bool(verdict.near) is near
+    assert verdict.spread["t_constant"] == verdict.spread["t_permuted"] == 1.0
+    assert set(verdict.spread) <= set(verdict.numbers)
+
+
+def test_a_look_that_decides_nothing_is_followed_by_another() -> None:
+    runs = dataclasses.replace(RUNS, helps=True, over_constant=Lead(gap=0.1, t=4.1, pairs=9), last=False)
+    assert input_baseline(runs).near == ""
