@@ -19,6 +19,7 @@ Source
 
 import math
 
+from nncheck.checks._near import Edge, near, of_t, share_error, uncertain
 from nncheck.probes.input_baseline import InputBaseline
 from nncheck.probes.loss_targets import LossTarget, LossTargets
 from nncheck.probes.rehearsal import Levels, Rehearsal
@@ -86,11 +87,12 @@ def simple_baseline(data: TrainingData, losses: LossTargets, run: Rehearsal, fre
         numbers |= {"majority_right": linear.majority, "linear_right": linear.right}
     if linear is None or fresh is None or not _sees_nothing(linear, fresh):
         expected = "a network that beats them in the end; 60 updates may be too few for that"
-        return passed(measured, expected=expected, exhibits=(table,), numbers=numbers)
+        found = passed(measured, expected=expected, exhibits=(table,), numbers=numbers)
+        return uncertain(found, _errors(linear), _near(linear, fresh))
     with_inputs, without = (_later(losses) for losses in (fresh.real, fresh.constant))
     right = "" if linear.right is None else f"{linear.right:.0%} of the labels right"
     said = right or f"{1 - linear.loss / linear.constant:.0%} of the variance"
-    return warned(
+    found = warned(
         f"on fresh samples the loss is {with_inputs:.4g} with the inputs and {without:.4g} with constant ones "
         f"(t = {fresh.over_constant.t:.1f}); {measured}",
         expected="a network that learns more with its inputs than without them, as a straight line does",
@@ -106,15 +108,49 @@ def simple_baseline(data: TrainingData, losses: LossTargets, run: Rehearsal, fre
         exhibits=(table,),
         numbers=numbers,
     )
+    return uncertain(found, _errors(linear), _near(linear, fresh))
+
+
+def _errors(linear: LinearFit | None) -> dict[str, float]:
+    """The line's loss is known to the error of the difference, most of which it is; shares as counted."""
+    if linear is None:
+        return {}
+    shares = (("majority_right", linear.majority), ("linear_right", linear.right))
+    counted = {name: share_error(share, linear.held) for name, share in shares if share is not None}
+    return {"constant": linear.error, "linear": linear.error, **counted}
+
+
+def _near(linear: LinearFit | None, fresh: InputBaseline | None) -> str:
+    """The conditions of `_sees_nothing` that are figures."""
+    if linear is None or fresh is None or fresh.helps or not _able(fresh):
+        return ""
+    gain, lead = linear.constant - linear.loss, fresh.over_constant
+    enough = AHEAD * abs(_later(fresh.constant))
+    return near(
+        Edge(name="the line's lead over the constant", value=gain, limit=CLEARLY * linear.error, error=linear.error),
+        Edge(
+            name="the line's lead over the constant",
+            value=gain,
+            limit=(1 - BETTER) * linear.constant,
+            error=linear.error,
+        ),
+        Edge(name="the t of the network's lead", value=lead.t, limit=LEAD, error=1.0, above=False),
+        Edge(name="the network's lead", value=lead.gap, limit=enough, error=of_t(lead.gap, lead.t), above=False),
+    )
 
 
 def _sees_nothing(linear: LinearFit, fresh: InputBaseline) -> bool:
     """Whether a line does well for certain, and the network is no better with its inputs than without."""
     sure = linear.constant - linear.loss > CLEARLY * linear.error and linear.loss < BETTER * linear.constant
-    able = fresh.learned_in is not None and fresh.updates >= max(UPDATES, fresh.learned_in) and fresh.samples >= SAMPLES
     lead = fresh.over_constant
-    behind = lead.pairs > 1 and lead.t < LEAD and lead.gap < AHEAD * abs(_later(fresh.constant))
-    return sure and able and behind and not fresh.helps
+    behind = lead.t < LEAD and lead.gap < AHEAD * abs(_later(fresh.constant))
+    return sure and _able(fresh) and behind and not fresh.helps
+
+
+def _able(fresh: InputBaseline) -> bool:
+    """Whether the runs were long enough, for an optimizer that learns, to tell something."""
+    learned = fresh.learned_in is not None and fresh.updates >= max(UPDATES, fresh.learned_in)
+    return learned and fresh.samples >= SAMPLES and fresh.over_constant.pairs > 1
 
 
 def _later(losses: tuple[float, ...]) -> float:

@@ -91,3 +91,29 @@ def test_numbers_have_a_mean_and_a_ridge() -> None:
 
 def test_nothing_known_is_a_skip() -> None:
     assert _ask(linear=None).status is Status.SKIP
+
+
+@pytest.mark.parametrize(
+    ("linear", "t", "near"),
+    [
+        ({}, 1.0, True),
+        ({}, -0.5, False),
+        ({}, 2.5, True),  # passes, barely
+        ({}, 4.5, False),
+        ({"loss": 1.10, "error": 0.03}, -0.5, True),
+        ({"loss": 1.20, "error": 0.03}, -0.5, True),
+        ({"loss": 1.30, "error": 0.03}, -0.5, False),
+        ({"loss": 1.20, "error": 0.03}, 4.5, False),  # one of two conditions is far off
+        ({"error": 0.34}, -0.5, True),
+    ],
+)
+def test_near_its_limits_it_says_so(linear: dict[str, Any], t: float, near: bool) -> None:
+    fresh = dataclasses.replace(FRESH, over_constant=Lead(gap=0.01 * t, t=t, pairs=896))
+    verdict = _ask(dataclasses.replace(LINEAR, **linear), fresh)
+    assert bool(verdict.near) is near, verdict.near
+    assert verdict.spread["linear_right"] == pytest.approx((0.95 * 0.05 / 400) ** 0.5, rel=0.1)
+
+
+def test_runs_too_short_to_tell_are_not_near() -> None:
+    fresh = dataclasses.replace(FRESH, over_constant=Lead(gap=0.01, t=2.1, pairs=896), samples=999)
+    assert _ask(fresh=fresh).near == ""
