@@ -50,7 +50,10 @@ def test_a_loss_that_falls_without_end_fails() -> None:
     assert "falls without end" in verdict.summary
     assert _judge(batch=unknown, losses=falling(2300.0, -1e10), seen=seen).status is Status.PASS
     for first in (0.01, -0.01):  # a critic's loss starts at 0 and falls by much
-        assert _judge(batch=unknown, losses=falling(first, -1e5), seen=levels(first, -0.99 * BOTTOMLESS)).status is Status.PASS
+        assert (
+            _judge(batch=unknown, losses=falling(first, -1e5), seen=levels(first, -0.99 * BOTTOMLESS)).status
+            is Status.PASS
+        )
 
 
 def test_updates_that_go_uphill_as_predicted_fail_and_nothing_is_their_root() -> None:
@@ -148,3 +151,33 @@ def test_the_same_optimizer_without_its_decay_names_the_decay() -> None:
 def test_without_a_loss_on_fixed_samples_nothing_is_said() -> None:
     nothing = dataclasses.replace(levels(1, 1), before=None, after=None)
     assert _judge(seen=nothing).status is Status.SKIP
+
+
+@pytest.mark.parametrize(
+    ("spread", "near"), [(0.12, False), (4.6, True)]
+)  # half the range of the samples' falls: t = 900 and 4
+def test_a_fall_that_is_barely_certain_says_so(spread: float, near: bool) -> None:
+    seen = dataclasses.replace(levels(2.3, 1.0), after=level(1.0, spread))
+    verdict = _judge(seen=seen)
+    assert verdict.status is Status.PASS
+    if near:
+        assert 3 < verdict.numbers["t"] < 5
+    assert bool(verdict.near) is near
+    assert verdict.spread["t"] == 1.0
+    assert verdict.spread["fall"] == pytest.approx(verdict.numbers["fall"] / verdict.numbers["t"])
+
+
+def test_a_control_that_is_barely_ahead_says_so() -> None:
+    assert _flat(_control(), seen=levels(2.3, 2.6)).near == ""
+    near = _flat(_control(after=1.9, spread=1.25), seen=levels(2.3, 2.6))
+    assert near.status in (Status.WARN, Status.FAIL)
+    assert "Adam" in near.near
+
+
+@pytest.mark.parametrize(("share", "near"), [(0.96, False), (0.55, True), (0.45, True), (0.3, False), (0.1, True)])
+def test_a_decay_near_its_limits_says_so(share: float, near: bool) -> None:
+    run = DecayRun(
+        decay=1.0, penalty=12.0, coupled=True, optimizer="Adam(lr=0.001)", losses=falling(2.3, 2.3 * share), share=share,
+        without=0.04, fit=False,
+    )  # fmt: skip
+    assert bool(_judge(decay=run).near) is near
