@@ -18,6 +18,7 @@ Source
 import math
 from typing import Any
 
+from nncheck.checks._near import Edge, near, of_t, uncertain
 from nncheck.probes.controls import Controls
 from nncheck.probes.rate_range import RateRange, RateRun
 from nncheck.probes.rehearsal import Rehearsal
@@ -36,6 +37,10 @@ NEXT_TO_NOTHING = 0.005
 STANDSTILL = 1e-4
 # Momentum of 0.99 averages over 100 updates; beyond, the average outlasts what it was taken from.
 LONGEST_MOMENTUM = 0.99
+# What another seed changes, as a part of the figure (14 examples, 3 to 6 seeds each; median over them): the rates that a range
+# test finds by half of them, its lower bound of what is worth searching by as much as itself; the size of an update by 0.03.
+SEEDS_RATE, SEEDS_BOUND, SEEDS_RATIO = 0.5, 1.0, 0.05
+_FOUND = ("diverges", "minimum", "steepest", "valley", "search_high")
 
 
 @check(
@@ -61,6 +66,13 @@ LONGEST_MOMENTUM = 0.99
 )
 def learning_rate(found: RateRange, run: Rehearsal, controls: Controls) -> Verdict:
     """Judge momentum and betas by themselves, then a rate that raises the loss, then one that does nothing."""
+    verdict = _judge(found, run, controls)
+    numbers = verdict.numbers
+    errors = {name: SEEDS_RATE * numbers[name] for name in _FOUND if name in numbers}
+    return uncertain(verdict, {**errors, "search_low": SEEDS_BOUND * numbers.get("search_low", 0.0)})
+
+
+def _judge(found: RateRange, run: Rehearsal, controls: Controls) -> Verdict:
     measured = _measured(found, run)
     place: tuple[Place, ...] = ()
     details: dict[str, Any] = {"exhibits": _exhibits(found, run), "numbers": _numbers(found), "places": place}
@@ -92,6 +104,7 @@ def learning_rate(found: RateRange, run: Rehearsal, controls: Controls) -> Verdi
                 "a loss that is summed over samples with a rate meant for the mean",
             ),
             remedies=(Remedy(text=_advice(found, better.rate), code=f"lr={better.rate:g}"),),
+            near=_near_lower(better, run),
             **details,
         )
     higher = _higher_is_better(found, run)
@@ -103,9 +116,61 @@ def learning_rate(found: RateRange, run: Rehearsal, controls: Controls) -> Verdi
             f"{higher.rate:g} does in {len(higher.losses)} small ones",
             causes=("the learning rate is far too low for weights that are not trained yet",),
             remedies=(Remedy(text=_advice(found, higher.rate), code=f"lr={higher.rate:g}"),),
+            near=_near_higher(higher, run),
             **details,
         )
-    return passed(measured, expected="a rate between standstill and divergence", **details)
+    nearly = [
+        _near_lower(tried, run) if (tried.factor or 1) < 1 else _near_higher(tried, run) for tried in _rivals(found)
+    ]
+    return passed(
+        measured, expected="a rate between standstill and divergence", near=next(filter(None, nearly), ""), **details
+    )
+
+
+def _rivals(found: RateRange) -> list[RateRun]:
+    return [tried for tried in found.tried if tried.factor is not None and tried.after is not None]
+
+
+def _fall_edges(tried: RateRun, run: Rehearsal) -> tuple[Edge, Edge]:
+    gain, t = tried.fall
+    worth = WORTH * abs(run.seen.before.mean) if run.seen.before is not None else math.nan
+    return (
+        Edge(name=f"the t of the fall at {tried.rate:g}", value=t, limit=SURE, error=1.0),
+        Edge(name=f"the fall at {tried.rate:g}", value=gain, limit=worth, error=of_t(gain, t)),
+    )
+
+
+def _near_lower(tried: RateRun, run: Rehearsal) -> str:
+    """Of the conditions of `_lower_is_better`, and of what makes it certain."""
+    edges = _fall_edges(tried, run)
+    if run.diverged:
+        return near(*edges)
+    lead, t = tried.lead
+    said = near(
+        *edges,
+        Edge(name=f"the t of the lead of {tried.rate:g}", value=t, limit=FAR_AHEAD, error=1.0),
+        Edge(name=f"the lead of {tried.rate:g}", value=lead, limit=0.5 * tried.fall[0], error=of_t(lead, t)),
+    )
+    rises = Edge(name="the t of the fall", value=run.seen.fall[1], limit=-SURE, error=1.0, above=False)
+    return said or (near(rises) if all(edge.holds for edge in edges) and t >= FAR_AHEAD else "")
+
+
+def _near_higher(tried: RateRun, run: Rehearsal) -> str:
+    """Of the conditions of `_higher_is_better`."""
+    ratio = _middle_ratio(run)
+    if ratio is None or run.diverged:
+        return ""
+    mine, t = run.seen.fall
+    return near(
+        *_fall_edges(tried, run),
+        Edge(name="the median update", value=ratio, limit=STANDSTILL, error=SEEDS_RATIO * ratio, above=False),
+        Edge(name="the fall", value=mine, limit=NEXT_TO_NOTHING * tried.fall[0], error=of_t(mine, t), above=False),
+    )
+
+
+def _middle_ratio(run: Rehearsal) -> float | None:
+    ratios = sorted(m.ratio for m in run.moves if m.matrix and m.ratio is not None and m.rate > 0)
+    return ratios[len(ratios) // 2] if ratios else None
 
 
 def _lower_is_better(found: RateRange, run: Rehearsal) -> RateRun | None:
@@ -124,14 +189,8 @@ def _lower_is_better(found: RateRange, run: Rehearsal) -> RateRun | None:
 
 def _higher_is_better(found: RateRange, run: Rehearsal) -> RateRun | None:
     """The lowest of the higher rates that does much, where the set-up's own does next to nothing."""
-    ratios = sorted(m.ratio for m in run.moves if m.matrix and m.ratio is not None and m.rate > 0)
-    if (
-        found.pretrained
-        or run.diverged
-        or not ratios
-        or ratios[len(ratios) // 2] >= STANDSTILL
-        or run.seen.before is None
-    ):
+    ratio = _middle_ratio(run)
+    if found.pretrained or run.diverged or ratio is None or ratio >= STANDSTILL or run.seen.before is None:
         return None
     start, mine = abs(run.seen.before.mean), run.seen.fall[0]
     for tried in found.tried:

@@ -150,3 +150,35 @@ def test_a_test_that_never_fell_names_no_range() -> None:
     assert verdict.status is Status.PASS
     assert "search_low" not in verdict.numbers
     assert "does not blow up" in verdict.measured
+
+
+@pytest.mark.parametrize(
+    ("lead", "status", "near"),
+    [
+        ((1.0, 20.0), Status.WARN, False),
+        ((1.0, 7.5), Status.WARN, True),
+        ((1.0, 5.0), Status.PASS, True),
+        ((1.0, 3.0), Status.PASS, False),
+        ((0.52, 20.0), Status.WARN, True),
+        ((0.48, 20.0), Status.PASS, True),
+    ],
+)
+def test_a_lead_near_its_limits_says_so(lead: tuple[float, float], status: Status, near: bool) -> None:
+    verdict = _ask(_rehearsal(2.3, 2.3), tried=(_run(0.1, 1.0, lead),))
+    assert (verdict.status, bool(verdict.near)) == (status, near), verdict.near
+
+
+@pytest.mark.parametrize(
+    ("ratio", "status", "near"),
+    [(1e-5, Status.WARN, False), (9.5e-5, Status.WARN, True), (1.05e-4, Status.PASS, True), (2e-4, Status.PASS, False)],
+)
+def test_an_update_near_standstill_says_so(ratio: float, status: Status, near: bool) -> None:
+    verdict = _ask(_rehearsal(2.3, 2.3, ratio=ratio), tried=(_run(100.0, 1.0),))
+    assert (verdict.status, bool(verdict.near)) == (status, near), verdict.near
+
+
+def test_the_rates_found_have_a_spread_and_the_set_ups_own_has_none() -> None:
+    verdict = _ask()
+    assert verdict.near == ""
+    assert verdict.spread["diverges"] == 0.5 * verdict.numbers["diverges"]
+    assert "rate" not in verdict.spread
