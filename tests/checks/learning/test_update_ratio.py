@@ -107,3 +107,25 @@ def test_an_eps_that_outweighs_the_gradients() -> None:
     assert rows[0].of_rate == pytest.approx(1e-4 * 4.0 / 64 / 1e-3)
     slower = update_ratio(rehearsal(moves=rows, seen=levels(2.3, 1.9)), controls, overfit())
     assert slower.status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("ratio", "status", "near"),
+    [
+        (5e-6, Status.WARN, False),
+        (9.5e-6, Status.WARN, True),
+        (1.05e-5, Status.PASS, True),
+        (2e-5, Status.PASS, False),
+        (0.28, Status.PASS, True),
+        (0.32, Status.WARN, True),
+        (0.5, Status.WARN, False),
+    ],
+)
+def test_near_its_limits_it_says_so(ratio: float, status: Status, near: bool) -> None:
+    verdict = _judge(ratio, ratio, controls=FLAT, seen=levels(2.3, 2.299))
+    assert (verdict.status, bool(verdict.near)) == (status, near), verdict.near
+    assert verdict.spread["median"] == pytest.approx(0.05 * ratio)
+
+
+def test_where_the_loss_falls_no_size_is_near() -> None:
+    assert _judge(9.5e-6).near == _judge(0.28).near == ""
