@@ -174,11 +174,11 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
             with silenced():  # each of these keeps the time by itself
                 setup = _assemble(name, part, options, tell, deadline)
                 result, interrupted = _check(job, name, setup, options, tell, deadline, failed)
-            if result.problem is not None:
-                result = dataclasses.replace(result, problem=result.problem + _printed(output))
-            bundled = options.outputs.bundle is not None
-            set_up = binding(job.target, part, setup, options.arguments, loop=bundled)
-            tell("result", dataclasses.replace(result, set_up=set_up))
+                if result.problem is not None:
+                    result = dataclasses.replace(result, problem=result.problem + _printed(output))
+                bundled = options.outputs.bundle is not None
+                set_up = binding(job.target, part, setup, options.arguments, loop=bundled)
+                tell("result", dataclasses.replace(result, set_up=set_up))
             if interrupted:
                 tell("interrupted")
                 return
