@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = ROOT / "examples"
 
 BASELINE = "nncheck-baseline.json"
 
@@ -77,6 +79,13 @@ def environment() -> dict[str, str]:
     return {**environ, **who, **nothing, "PATH": os.pathsep.join([programs, environ.get("PATH", "")])}
 
 
+def blocks_below(heading: str) -> list[str]:
+    """The fenced blocks below a heading of docs/ci.md."""
+    sections = re.split(r"^## ", (ROOT / "docs" / "ci.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    [text] = [section for section in sections if section.startswith(heading + "\n")]
+    return re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def make_repository(folder: Path) -> Repository:
     """One healthy model, one with a finding to be accepted, one with a finding from before nncheck; committed once."""
     folder.mkdir(parents=True)
@@ -86,7 +95,7 @@ def make_repository(folder: Path) -> Repository:
     repository.put("models/diabetes.py", "sick/regression_broadcast.py")
     (folder / "nncheck.toml").write_text(CONFIGURATION, encoding="utf-8")
     (folder / ".gitignore").write_text(
-        "nncheck-*.html\nnncheck-*.xml\nnncheck-*.sarif\n__pycache__/\n", encoding="utf-8"
+        "nncheck-report.*\nnncheck-*.xml\nnncheck-*.sarif\n__pycache__/\n", encoding="utf-8"
     )
     repository.git("init", "--quiet", "--initial-branch", "main")
     repository.commit("Three models")

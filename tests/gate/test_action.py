@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.gate.sample import Repository, environment, make_repository
+from tests.gate.sample import ROOT, Repository, environment, make_repository
 
-ACTION = Path(__file__).parent.parent.parent / "action.yml"
+ACTION = ROOT / "action.yml"
 EXPRESSION = re.compile(r"\$\{\{\s*(.+?)\s*\}\}")
 
 
