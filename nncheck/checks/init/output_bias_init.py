@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 
+from nncheck.checks._near import Edge, near, uncertain
 from nncheck.probes.initial_loss import InitialLoss
 from nncheck.probes.label_baseline import UPDATES as MOST_UPDATES, LabelBaseline, spelled
 from nncheck.registry import check
@@ -61,6 +62,51 @@ TOKENS_EACH = 20
 )
 def output_bias_init(labels: LabelBaseline, start: InitialLoss) -> Verdict:
     """Judge the outputs of the first batch against the best constant, both for all labels seen."""
+    verdict = _judge(labels, start)
+    loss, constant = _errors(labels, start)
+    return uncertain(verdict, {"loss": loss, "constant": constant}, _near(labels, loss, constant))
+
+
+def _errors(labels: LabelBaseline, start: InitialLoss) -> tuple[float, float]:
+    """Standard errors of the first batch's loss, and of the best constant's: a variance of n numbers is known to sqrt(2/n)."""
+    level = next((one for one in start.levels if one.kind == labels.kind and one.samples), None)
+    if level is None:
+        return math.nan, labels.error
+    loss = level.error * math.sqrt(len(level.samples))
+    return loss, math.sqrt(2 / max(1, level.samples[0])) * labels.here if labels.kind in R0 else labels.error
+
+
+def _near(labels: LabelBaseline, loss: float, constant: float) -> str:
+    if labels.head is None or not math.isfinite(labels.here):
+        return ""
+    if labels.kind in R0:
+        reach = labels.here - labels.lowest
+        if not reach > 0:
+            return ""
+        times, own, limit = _times(labels), (labels.zero - labels.lowest) / reach, R0[labels.kind]
+        return near(
+            Edge(
+                name="the ratio to the constant's loss",
+                value=times,
+                limit=limit,
+                error=math.hypot(loss, times * constant) / reach,
+            ),
+            Edge(
+                name="the output zero's ratio", value=own, limit=limit, error=math.hypot(loss, own * constant) / reach
+            ),
+        )
+    if labels.unusual or labels.classes >= 2 * max(1, labels.distinct):
+        return ""
+    gap, own = _gap(labels), labels.zero - labels.constant
+    return near(
+        Edge(
+            name="the gap to the constant's loss", value=gap, limit=_allowed(labels), error=math.hypot(loss, constant)
+        ),
+        Edge(name="the output zero's gap", value=own, limit=OWN_SHARE * gap, error=constant),
+    )
+
+
+def _judge(labels: LabelBaseline, start: InitialLoss) -> Verdict:
     if not labels.kind:
         return skipped("no loss was called whose best constant prediction is known")
     if start.trained:

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from nncheck.checks.init.output_bias_init import output_bias_init
+from nncheck.losses.starting import StartingLoss
 from nncheck.probes.initial_loss import InitialLoss
 from nncheck.probes.label_baseline import LabelBaseline
 from nncheck.verdict import Place, Status
@@ -123,3 +124,38 @@ def test_a_mean_that_is_added_is_set_itself(bias: tuple[float, ...], code: str) 
     )
     assert verdict.status is Status.WARN
     assert verdict.remedies[0].code == code
+
+
+LEVEL = StartingLoss(
+    kind="bce-with-logits", place=Place(name="bce"), reduction="mean", options="", loss=0.69, error=0.01, expected=0.6931,
+    constant=0.2, lowest=0.0, predictions=256, ignored=0, classes=1, several=False, spread=0.3, offset=0.1, clipped=0.0,
+    size=0.3, right=0.1, target_sums=None, target_range=(0.0, 1.0), in_batch=False, connected=True,
+    target_connected=False, factors=(1.0,) * 4, counts=(64,) * 4, samples=(64,) * 4, kept=(1.0,) * 4,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "near"),
+    [
+        ({"loss": 0.69}, False),
+        ({"loss": 0.32, "drawn": 0.32}, True),  # a gap of 0.12, allowed are 0.1; known to 0.03
+        ({"loss": 0.28, "drawn": 0.28}, True),
+        ({"loss": 0.22, "drawn": 0.22}, False),
+        ({"loss": 0.32, "drawn": 0.32, "unusual": "language model"}, False),
+        ({"loss": 0.32, "drawn": 0.32, "head": None}, False),
+    ],
+)
+def test_a_gap_near_its_limit_says_so(changes: dict[str, object], near: bool) -> None:
+    start = dataclasses.replace(START, levels=(LEVEL,))
+    verdict = output_bias_init(dataclasses.replace(RARE, error=0.02, **changes), start)
+    assert bool(verdict.near) is near, verdict.near
+    assert verdict.spread == {"loss": 0.02, "constant": 0.02}  # of one of four batches; of all
+
+
+@pytest.mark.parametrize(
+    ("loss", "near"), [(26.0, False), (4.7, True), (3.5, True), (1.1, False)]
+)  # a variance of 64 numbers is known to 18 %
+def test_a_ratio_near_its_limit_says_so(loss: float, near: bool) -> None:
+    start = dataclasses.replace(START, levels=(dataclasses.replace(LEVEL, kind="mse", error=0.1),))
+    verdict = output_bias_init(dataclasses.replace(FAR, loss=loss, zero=loss), start)
+    assert bool(verdict.near) is near, verdict.near
