@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import math
 
+from nncheck.checks._near import Edge, near, uncertain
 from nncheck.checks.init._loss_misuse import (
     harmless_sum,
     limits,
@@ -34,6 +35,7 @@ from nncheck.checks.init._loss_misuse import (
     reduction_fault,
     wrong_classes,
 )
+from nncheck.checks.init._loss_pictures import figures, pictures
 from nncheck.checks.init._outside_range import outside_range
 from nncheck.checks.init._wrong_bias import Blame, wrong_bias
 from nncheck.losses.starting import StartingLoss
@@ -43,7 +45,7 @@ from nncheck.probes.label_baseline import LabelBaseline, spelled
 from nncheck.probes.loss_at_truth import LossAtTruth
 from nncheck.probes.loss_inputs import LossInputs
 from nncheck.registry import check
-from nncheck.verdict import Bars, Guide, Place, Remedy, Stage, Table, Verdict, failed, passed, skipped, warned
+from nncheck.verdict import Place, Remedy, Stage, Verdict, failed, passed, skipped, warned
 
 # A weight of standard deviation g/sqrt(fan-in) multiplies independent inputs by g: 0.58 is torch's default, 1.41 He's, 5/3 the
 # recommended largest (tanh). Above this a layer was initialised by hand, to something else.
@@ -69,6 +71,9 @@ KNOWING = 0.5
 CLIPPED = 0.1
 # Scores that differ by class in the same way for every sample come from the bias.
 FROM_BIAS = 0.7
+# What another seed changes in the size and spread of the outputs (14 examples, 3 to 6 seeds each): 0.015 of it in the median,
+# 0.07 at most; in the standard error itself 0.04.
+SEEDS = 0.05
 _CLOSED_FORM = {
     "cross-entropy": "ln C", "nll": "ln C", "bce": "ln 2", "bce-with-logits": "ln 2", "mse": "the mean of y^2",
     "l1": "the mean of |y|",
@@ -167,11 +172,11 @@ def _unscaled(start: InitialLoss, level: StartingLoss) -> Verdict | None:
         return None
     if not (level.spread > FAR_APART and level.loss - 3 * level.error > TIMES_CHANCE * level.expected):
         return None
-    return failed(
+    verdict = failed(
         _measured(start, level),
         expected=f"about ln {level.classes} = {level.expected:.4g}, as for embeddings that say nothing yet",
         summary=f"the loss starts at {level.loss:.4g} instead of {level.expected:.4g}: the embeddings compared have any length",
-        numbers=_numbers(start, level),
+        numbers=figures(start, level),
         places=(level.place,),
         causes=(
             f"products of embeddings that are not normalised: the scores spread by {level.spread:.3g}, and softmax gives "
@@ -183,8 +188,10 @@ def _unscaled(start: InitialLoss, level: StartingLoss) -> Verdict | None:
                 code="scores = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T / 0.1",
             ),
         ),
-        exhibits=_pictures(start, level),
+        exhibits=pictures(start, level),
     )
+    beyond = TIMES_CHANCE * level.expected + 3 * level.error
+    return uncertain(verdict, _errors(level), near(_spread(level.spread, FAR_APART), _loss(level, beyond)))
 
 
 def _large(start: InitialLoss) -> list[Layer]:
@@ -199,17 +206,59 @@ def _large(start: InitialLoss) -> list[Layer]:
 def _too_high(start: InitialLoss, level: StartingLoss, excess: float, certain: bool, labels: LabelBaseline) -> Verdict:
     name, places, causes, remedies = _blame(start, level, labels)
     judge = failed if certain else warned
-    return judge(
+    verdict = judge(
         _measured(start, level),
         expected=_expected(level),
         summary=f"the loss starts at {level.loss:.4g} instead of {level.expected:.4g}: {name}",
-        numbers=_numbers(start, level),
+        numbers=figures(start, level),
         places=(*places, level.place) if level.place.file else places,
         causes=causes,
         remedies=remedies,
-        exhibits=_pictures(start, level),
+        exhibits=pictures(start, level),
         follows=("saturation", "gradient-flow") if level.clipped > CLIPPED else (),
     )
+    return uncertain(verdict, _errors(level), _near(start, level))
+
+
+def _errors(level: StartingLoss) -> dict[str, float]:
+    """Standard errors: over the samples as measured, for one batch of them, and by seeds."""
+    whole = dict.fromkeys(("loss", "constant"), level.error)
+    if level.kind in REGRESSION:  # the targets of other batches
+        whole["expected"] = level.error
+    one = level.error * math.sqrt(len(level.samples) or 1) * (level.factors[0] if level.factors else 1.0)
+    return {**whole, "final": one, "spread": SEEDS * level.spread, "error": SEEDS * level.error}
+
+
+def _loss(level: StartingLoss, limit: float, *, above: bool = True) -> Edge:
+    return Edge(name="the loss", value=level.loss, limit=limit, error=level.error, above=above)
+
+
+def _spread(apart: float, limit: float) -> Edge:
+    return Edge(name="the spread of the outputs", value=apart, limit=limit, error=SEEDS * apart)
+
+
+def _near(start: InitialLoss, level: StartingLoss) -> str:
+    """Of the conditions of `_value` and `_regression`, in the order in which they are asked."""
+    if level.kind in REGRESSION:
+        reach = level.expected - (level.lowest or 0.0)
+        if not reach > 0:
+            return ""
+        ratio, power = (level.loss - (level.lowest or 0.0)) / reach, 0.5 if level.kind in LINEAR else 1.0
+        others = (_spread(level.size, LARGE_OUTPUT), _loss(level, level.expected + 3 * level.error))
+        times = [
+            Edge(name="the ratio to the output zero's loss", value=ratio, limit=limit**power, error=level.error / reach)
+            for limit in (REGRESSION_WARN, REGRESSION_FAIL)
+        ]
+        return near(times[0], *others) or near(times[1], *others)
+    if start.normalised and not _large(start):
+        return ""
+    warn, fail = limits(level.expected)
+    margin = 3 * level.error
+    apart = _spread(max(level.spread, level.offset if level.kind in BINARY else 0.0), LARGE_SPREAD)
+    least = level.expected if level.constant is None else min(level.expected, level.constant)
+    low = near(_loss(level, KNOWING * least - margin, above=False)) if start.shuffled is not None else ""
+    certain = level.expected + fail + (0 if _large(start) else margin)
+    return near(_loss(level, level.expected + warn + margin), apart) or near(_loss(level, certain), apart) or low
 
 
 def _blame(start: InitialLoss, level: StartingLoss, labels: LabelBaseline) -> Blame:
@@ -298,11 +347,11 @@ def _too_low(start: InitialLoss, level: StartingLoss, least: float) -> Verdict |
     without = start.shuffled / level.factors[0]
     if len(start.levels) != 1 or not without < KNOWING * least:
         return None
-    return failed(
+    verdict = failed(
         f"{_measured(start, level)}; with the values of every parameter shuffled it is still {without:.4g}",
         expected=f"{_expected(level)}, or {least:.4g} at the best constant",
         summary=f"the loss starts at {level.loss:.4g}, below the {least:.4g} that knowing nothing allows: labels reach the output",
-        numbers={**_numbers(start, level), "shuffled": without},
+        numbers={**figures(start, level), "shuffled": without},
         places=(level.place,),
         causes=(
             "the labels, or the tokens to be predicted, are part of what the model is given",
@@ -311,17 +360,19 @@ def _too_low(start: InitialLoss, level: StartingLoss, least: float) -> Verdict |
         remedies=(
             Remedy(text="take the label out of the input; in language models compare output t with token t + 1"),
         ),
-        exhibits=_pictures(start, level),
+        exhibits=pictures(start, level),
     )
+    return uncertain(verdict, _errors(level), _near(start, level))
 
 
 def _passed(start: InitialLoss, level: StartingLoss) -> Verdict:
-    return passed(
+    verdict = passed(
         _measured(start, level),
         expected=_expected(level),
-        numbers=_numbers(start, level),
-        exhibits=_pictures(start, level),
+        numbers=figures(start, level),
+        exhibits=pictures(start, level),
     )
+    return uncertain(verdict, _errors(level), _near(start, level))
 
 
 def _measured(start: InitialLoss, level: StartingLoss) -> str:
@@ -342,40 +393,3 @@ def _expected(level: StartingLoss) -> str:
     if level.classes > 1 and "C" in form:
         form += f" with C = {level.classes}"
     return f"{level.expected:.4g} ({form}{', ' + level.options if level.options else ''})"
-
-
-def _numbers(start: InitialLoss, level: StartingLoss) -> dict[str, float]:
-    found = {
-        "loss": level.loss,
-        "error": level.error,
-        "expected": level.expected,
-        "spread": level.spread,
-        "final": start.final[0],
-    }
-    if level.constant is not None:
-        found["constant"] = level.constant
-    return found
-
-
-def _pictures(start: InitialLoss, level: StartingLoss) -> tuple[Bars | Table, ...]:
-    rows = [
-        ("measured", f"{level.loss:.4g} ± {level.error:.2g}"),
-        ("outputs say nothing", f"{level.expected:.4g}"),
-    ]
-    if level.constant is not None:
-        rows.append(("best constant", f"{level.constant:.4g}"))
-    if level.lowest is not None:
-        rows.append(("floor", f"{level.lowest:.4g}"))
-    table = Table(title="Loss per prediction", columns=("", level.kind), rows=tuple(rows))
-    layers = [layer for layer in start.layers if layer.gain is not None and layer.came_out > 0][:40]
-    if not layers:
-        return (table,)
-    bars = Bars(
-        title="Size of what each layer gives (root mean square)",
-        x_label="root mean square",
-        labels=tuple(layer.name or layer.type for layer in layers),
-        values=tuple(layer.came_out for layer in layers),
-        guides=(Guide(label="1", value=1.0),),
-        log=max(layer.came_out for layer in layers) > 30,
-    )
-    return (bars, table)

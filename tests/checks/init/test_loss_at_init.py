@@ -321,3 +321,39 @@ def test_products_of_embeddings_of_any_length(changes: dict[str, float], status:
     assert _ask(**{**base, **changes}).status == status
     assert _ask(dataclasses.replace(START, normalised=True), **{**base, **changes}).status == Status.SKIP
     assert _ask(dataclasses.replace(START, trained="loaded"), **{**base, **changes}).status == Status.SKIP
+
+
+@pytest.mark.parametrize(
+    ("loss", "spread", "near"),
+    [
+        (CHANCE + 0.52, 2.0, True),  # the limit is 0.53
+        (CHANCE + 0.54, 2.0, True),
+        (CHANCE + 0.50, 2.0, False),
+        (CHANCE + 0.56, 2.0, False),
+        (CHANCE + 0.52, 1.0, False),  # and the outputs spread by far less than scores that are too large
+        (CHANCE + 0.90, 1.45, True),  # passes for their sake, barely
+        (CHANCE + 0.90, 1.60, True),
+        (CHANCE + 1.17, 2.0, True),  # warns, and fails from 1.18 on
+        (CHANCE + 3.0, 8.0, False),
+        (CHANCE, 0.3, False),
+    ],
+)
+def test_near_its_limits_it_says_so(loss: float, spread: float, near: bool) -> None:
+    verdict = _ask(loss=loss, error=0.01, spread=spread)
+    assert bool(verdict.near) is near, verdict.near
+    assert verdict.spread["loss"] == 0.01
+    assert set(verdict.spread) <= set(verdict.numbers)
+
+
+@pytest.mark.parametrize(
+    ("loss", "size", "near"),
+    [(3.9, 5.0, True), (4.15, 5.0, True), (3.7, 5.0, False), (8.0, 5.0, False), (8.0, 3.1, True), (24.9, 5.0, True)],
+)
+def test_a_regression_near_its_limits_says_so(loss: float, size: float, near: bool) -> None:
+    start = dataclasses.replace(START, levels=(dataclasses.replace(MSE, loss=loss, size=size, error=0.1),))
+    verdict = _ask(start, labels=dataclasses.replace(LABELS, classes=1))
+    assert bool(verdict.near) is near, verdict.near
+
+
+def test_what_the_loss_is_given_is_never_near() -> None:
+    assert _ask(target_sums=(2.0, 2.0)).near == ""
