@@ -22,6 +22,7 @@ Source
 
 import math
 
+from nncheck.checks._near import Edge, near, share_error, uncertain
 from nncheck.checks.init._activation_views import (
     SMALL_INPUT,
     dependence,
@@ -84,8 +85,10 @@ def dead_relu(start: Activations, run: TrainedActivations) -> Verdict:
         return _passed(start, run, later)
     judged = [a for a in layers if a.units >= FEWEST_UNITS and _enough(a, start)]
     after = [(a, later[a.name]) for a in judged if a.name in later]
-    died = [(a, b) for a, b in after if b.dead - a.dead > NEWLY_DEAD and b.dead > _coin(b) and not _faint(a, start)]
-    if died and not run.last_loss < LEARNED * run.first_loss:
+    faint = [b.name for a, b in after if _faint(a, start)]
+    died = [(a, b) for a, b in after if b.dead - a.dead > NEWLY_DEAD and b.dead > _coin(b) and a.name not in faint]
+    unlearned = not run.last_loss < LEARNED * run.first_loss
+    if died and unlearned:
         return _died(died, start, run, later)
     pushed = [a for a in judged if a.dead > max(MANY, _coin(a)) and later.get(a.name, a).dead > MANY]
     if pushed:
@@ -96,7 +99,36 @@ def dead_relu(start: Activations, run: TrainedActivations) -> Verdict:
     # An input that hardly varies leaves the answer to the biases; activation-scale says so.
     if fixed and not input_spread(start) < SMALL_INPUT:
         return _linear(judged, start, run, later)
-    return _passed(start, run, later)
+    said = [_near_pushed(a, later.get(a.name, a)) for a in judged]
+    said += [_near_died(a, b) for a, b in after if unlearned and a.name not in faint]
+    said += [near(_dead(a, GONE)) for a in layers if a.values >= 16]
+    return uncertain(_passed(start, run, later), {}, next(filter(None, said), ""))
+
+
+def _dead(layer: Activation, limit: float) -> Edge:
+    error = share_error(layer.dead, layer.units)
+    return Edge(name=f"the silent share of {layer.name}", value=layer.dead, limit=limit, error=error)
+
+
+def _near_pushed(before: Activation, after: Activation) -> str:
+    """Whether other weights may move the share of silent units over the limit or back: each unit is drawn by itself."""
+    return near(_dead(before, max(MANY, _coin(before))), _dead(after, MANY))
+
+
+def _fixed_edge(layer: Activation) -> Edge:
+    fixed = _fixed(layer)
+    return Edge(
+        name=f"the share of units of {layer.name} that are fixed", value=fixed, limit=FIXED, error=share_error(fixed, layer.units)
+    )  # fmt: skip
+
+
+def _near_died(before: Activation, after: Activation) -> str:
+    newly = after.dead - before.dead
+    error = share_error(max(0.0, newly), after.units)
+    name = f"the newly silent share of {after.name}"
+    return near(Edge(name=name, value=newly, limit=NEWLY_DEAD, error=error), _dead(after, _coin(after))) or (
+        near(Edge(name=name, value=newly, limit=MOSTLY_DEAD, error=error)) if newly > NEWLY_DEAD else ""
+    )
 
 
 def _enough(layer: Activation, seen: Activations) -> bool:
@@ -127,7 +159,9 @@ def _gone(
         measured + (f"; {count} layers are like this" if count > 1 else ""),
         expected=f"less than {percent(GONE)} of a layer's units silent",
         summary=f"{layer.name} is silent: {_of(layer)} are zero for every sample, and get no gradient",
+        near=near(_dead(layer, GONE)) if not start.trained and count == 1 else "",
         numbers=_numbers(layer, start),
+        spread=_spread(layer),
         places=_places(layer, "silent from here on"),
         causes=(
             f"the bias of {layer.layer or 'the layer before it'} is far below zero, or its input is",
@@ -156,6 +190,8 @@ def _died(
         expected=f"at most {percent(NEWLY_DEAD)} newly silent",
         summary=f"{percent(newly)} of the units of {layer.name} died within {run.updates} updates",
         numbers={**_numbers(layer, start), "newly_dead": newly},
+        spread={**_spread(layer), "newly_dead": share_error(max(0.0, newly), layer.units)},
+        near=_near_died(before, layer),
         places=_places(layer, "silent after the short run"),
         # Steps too large for a run, or to fit one batch, are the root; and what makes them too large: a loss that is a sum.
         follows=("overfit-batch", "loss-at-init", "learning-rate", "update-ratio"),
@@ -171,7 +207,9 @@ def _silent(layer: Activation, start: Activations, run: TrainedActivations, late
         measured,
         expected=f"at most {percent(MANY)} silent",
         summary=f"{percent(layer.dead)} of the units of {layer.name} are zero for every sample",
+        near=_near_pushed(layer, later.get(layer.name, layer)) or near(_dead(layer, GONE)),
         numbers=_numbers(layer, start),
+        spread=_spread(layer),
         places=_places(layer, "mostly silent"),
         causes=(f"the bias of {layer.layer or 'the layer before it'} is below most of its inputs' sums",),
         remedies=(_initialise(layer),),
@@ -191,7 +229,9 @@ def _linear(
         measured,
         expected=f"at most {percent(FIXED)} of the units fixed",
         summary="every ReLU unit is either always zero or always on: the network computes a linear function",
+        near=near(*(_fixed_edge(a) for layer in layers for a in (layer, later.get(layer.name, layer)))),
         numbers=_numbers(first, start),
+        spread=_spread(first),
         places=_places(first, "no unit changes sides"),
         causes=(
             "the inputs are far from zero compared with how much they vary, so one common offset decides each unit",
@@ -250,6 +290,7 @@ def _passed(start: Activations, run: TrainedActivations, later: dict[str, Activa
         text,
         expected=f"at most {percent(MANY)}, more where always-on units balance them",
         numbers=_numbers(worst, start),
+        spread=_spread(worst),
         exhibits=_exhibits(start, run, later),
     )
 
@@ -260,6 +301,11 @@ def _of(layer: Activation) -> str:
 
 def _numbers(layer: Activation, start: Activations) -> dict[str, float]:
     return {"dead": layer.dead, "always_on": layer.always_on, "samples": float(start.samples)}
+
+
+def _spread(layer: Activation) -> dict[str, float]:
+    """Standard errors: the weights of each unit are drawn by themselves."""
+    return {name: share_error(getattr(layer, name), layer.units) for name in ("dead", "always_on")}
 
 
 def _places(layer: Activation, detail: str) -> tuple[Place, ...]:

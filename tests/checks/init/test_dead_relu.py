@@ -124,3 +124,44 @@ def test_no_run_and_nothing_seen() -> None:
     assert dead_relu(_seen({}), run).status is Status.PASS
     assert dead_relu(_seen({"dead": 1.0}), run).status is Status.FAIL
     assert dead_relu(_seen(), run).status is Status.SKIP
+
+
+@pytest.mark.parametrize(
+    ("dead", "units", "near"),
+    [
+        (0.35, 100, True),  # known to 0.05
+        (0.45, 100, True),
+        (0.25, 100, False),
+        (0.60, 100, False),
+        (0.35, 1000, False),  # known to 0.015
+        (0.95, 100, False),
+        (0.92, 100, True),
+    ],
+)
+def test_near_its_limits_it_says_so(dead: float, units: int, near: bool) -> None:
+    start = _seen({"dead": 0.0}, {"dead": dead, "units": units})
+    run = TrainedActivations(optimizer="SGD(lr=0.1)", updates=32, first_loss=2.3, last_loss=2.3, after=start)
+    verdict = dead_relu(start, run)
+    assert bool(verdict.near) is near, verdict.near
+    assert verdict.spread["dead"] == pytest.approx(math.sqrt(dead * (1 - dead) / units), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("dead", "last", "near"),
+    [(0.48, 2.3, True), (0.55, 2.3, True), (0.63, 2.3, True), (0.9, 2.3, False), (0.55, 1.0, False)],
+)  # warns from 0.5 on, fails from 0.7
+def test_units_that_died_near_the_limits_say_so(dead: float, last: float, near: bool) -> None:
+    run = TrainedActivations(
+        optimizer="SGD(lr=0.1)", updates=32, first_loss=2.3, last_loss=last, after=_seen({"dead": dead})
+    )
+    assert bool(dead_relu(_seen({}), run).near) is near
+
+
+def test_a_linear_network_is_near_if_one_of_its_layers_is() -> None:
+    def near(fixed: float) -> str:
+        start = _seen({"dead": 0.5, "always_on": 0.5}, {"dead": 0.47, "always_on": fixed - 0.47})
+        run = TrainedActivations(optimizer="SGD(lr=0.1)", updates=32, first_loss=2.3, last_loss=2.3, after=start)
+        return dead_relu(start, run).near
+
+    assert "act1" in near(0.92)
+    assert near(1.0) == ""
