@@ -92,3 +92,40 @@ def test_a_softmax_between_layers() -> None:
     seen = dataclasses.replace(SEEN, softmaxes=(Place(name="act"),))
     assert saturation(seen).status is Status.WARN
     assert saturation(SEEN).status is Status.SKIP
+
+
+@pytest.mark.parametrize(("slope", "near"), [(0.255, True), (0.245, True), (0.28, False), (0.2, False), (0.051, True)])
+def test_a_slope_near_its_limits_says_so(slope: float, near: bool) -> None:
+    verdict = saturation(_layers({"slope": slope}))
+    assert bool(verdict.near) is near, verdict.near
+    assert verdict.spread["slope"] == pytest.approx(0.02 * slope)
+
+
+@pytest.mark.parametrize(
+    ("entropy", "scaled", "near"),
+    [
+        (0.205, True, True),
+        (0.195, True, True),
+        (0.25, True, False),
+        (0.15, True, False),
+        (0.71, False, True),
+        (0.5, False, False),
+        (0.205, False, True),  # warns, and fails from 0.2 on
+    ],
+)
+def test_an_entropy_near_its_limits_says_so(entropy: float, scaled: bool, near: bool) -> None:
+    verdict = saturation(_looks({"entropy": entropy, "scaled": scaled}))
+    assert bool(verdict.near) is near, verdict.near
+
+
+def test_a_share_clipped_near_its_limit_says_so() -> None:
+    def near(slope: float) -> str:
+        return saturation(
+            _layers(
+                {"kind": "clamp", "family": "bounded", "feeds": "bce", "slope": slope, "raw": True, "role": "output"}
+            )
+        ).near
+
+    assert near(0.89)
+    assert near(0.91)
+    assert near(0.5) == ""
