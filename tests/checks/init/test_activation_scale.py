@@ -119,3 +119,24 @@ def test_a_silent_layer_is_left_to_dead_relu() -> None:
 def test_no_non_linearity(sizes: tuple[tuple[int, int], ...], status: Status) -> None:
     linear = tuple((Place(name="fc"), given, made) for given, made in sizes)
     assert _status(_seen({}, linear=linear)) is status
+
+
+def _near(start: Activations) -> str:
+    run = TrainedActivations(optimizer="SGD(lr=0.1)", updates=32, first_loss=2.3, last_loss=2.3, after=start)
+    verdict = activation_scale(start, run)
+    assert set(verdict.spread) <= set(verdict.numbers)
+    return verdict.near
+
+
+@pytest.mark.parametrize(
+    ("dependence", "near"), [(1.1e-4, True), (9e-5, True), (2e-4, False), (5e-5, False), (1.1e-5, True), (1e-6, False)]
+)
+def test_a_dependence_near_its_limits_says_so(dependence: float, near: bool) -> None:
+    said = _near(_seen({}, {"spread": dependence, "level": 1.0 - dependence}))
+    assert bool(said) is near, said
+
+
+@pytest.mark.parametrize(("last", "near"), [(950.0, True), (1100.0, True), (500.0, False), (5000.0, False)])
+def test_a_growth_near_its_limit_says_so(last: float, near: bool) -> None:
+    said = _near(_spreads(1.0, 1.0, 1.0, last))
+    assert bool(said) is near, said
