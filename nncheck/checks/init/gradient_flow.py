@@ -26,6 +26,7 @@ import dataclasses
 import itertools
 import math
 
+from nncheck.checks._near import Edge, near, share_error, uncertain
 from nncheck.checks.init._drowned_term import drowned
 from nncheck.probes.gradients import Gradients, ParameterGradients
 from nncheck.probes.lost_gradient import LostGradient
@@ -45,6 +46,9 @@ FACTOR = 4.0
 EXPLODING, EXPLODING_RATIO = 1e4, 1e3
 # A raw score clamped to [0, 1] puts about half of the scores on an edge; a sigmoid in float32 puts none there below |x| = 17.
 SQUEEZED = 0.1
+# What another seed changes in |g| |w| / |loss|, as a part of it (weights of 1e-3 in eight layers, 4 seeds): 0.05 of the smallest,
+# 0.1 of the largest.
+SEEDS = 0.1
 
 
 @check(
@@ -78,7 +82,13 @@ def gradient_flow(steps: Gradients, lost: LostGradient, found: Unreached, terms:
         or _silent(steps, found, measured, numbers, exhibits)
         or _size(steps, measured, numbers, exhibits)
         or drowned(terms, numbers)
-        or passed(measured, expected="a gradient at every layer, none vanishing", numbers=numbers, exhibits=exhibits)
+        or passed(
+            measured,
+            expected="a gradient at every layer, none vanishing",
+            numbers=numbers,
+            exhibits=exhibits,
+            near=_near_size(steps),
+        )
     )
 
 
@@ -177,7 +187,7 @@ def _clamped(lost: LostGradient, measured: str, numbers: dict[str, float]) -> Ve
         return None
     worst = max(hit, key=lambda c: c.over / c.count)
     verdict = failed if worst.over == worst.count else warned
-    return verdict(
+    found = verdict(
         f"{worst.over} of {worst.count} losses lie above the clamp at {worst.bound:g}, where the gradient is zero; "
         + measured,
         expected="every sample's loss has a gradient",
@@ -192,6 +202,7 @@ def _clamped(lost: LostGradient, measured: str, numbers: dict[str, float]) -> Ve
             ),
         ),
     )
+    return uncertain(found, {"clamped": share_error(worst.over / worst.count, worst.count)})
 
 
 def _meant(branch: Branch) -> bool:
@@ -241,6 +252,7 @@ def _size(steps: Gradients, measured: str, numbers: dict[str, float], exhibits: 
         return None
     sizes = [value for _, value in rows]
     numbers = {**numbers, "smallest": min(sizes), "largest": max(sizes)}
+    spread = {name: SEEDS * numbers[name] for name in ("smallest", "largest")}
     top, first = max(sizes), sizes[0]
     rising = sum(b > a for a, b in itertools.pairwise(sizes)) / (len(sizes) - 1)
     # A gradient that shrinks on its way back is smallest at the first layer and grows from there; a branch that starts
@@ -248,7 +260,7 @@ def _size(steps: Gradients, measured: str, numbers: dict[str, float], exhibits: 
     factor = (top / first) ** (1 / (len(sizes) - 1)) if first else math.inf
     if first < VANISHING and first < 1e-2 * top and rising >= 0.7 and (factor >= FACTOR or first < VANISHED):
         verdict = failed if first < VANISHED and factor >= FACTOR else warned
-        return verdict(
+        found = verdict(
             f"the first layer's |g||w|/loss is {first:.1e}, the largest {top:.1e}; it shrinks {factor:.1f}-fold a layer",
             expected=f"above {VANISHING:g}",
             summary=f"the gradient vanishes on its way back: {rows[0][0].name} gets {first:.0e} of the loss",
@@ -261,10 +273,11 @@ def _size(steps: Gradients, measured: str, numbers: dict[str, float], exhibits: 
             ),
             exhibits=exhibits,
         )
+        return uncertain(found, spread, near(_answer(first, VANISHING, above=False)) or _near_vanished(first, factor))
     last = sizes[-1]
     if top > EXPLODING and top > EXPLODING_RATIO * last:
         name = rows[sizes.index(top)][0].name
-        return warned(
+        found = warned(
             f"|g||w|/loss reaches {top:.1e} at {name} against {last:.1e} at the last layer",
             expected=f"below {EXPLODING:g}",
             summary=f"the gradient explodes on its way back: {top:.0e} times the loss at {name}",
@@ -277,7 +290,29 @@ def _size(steps: Gradients, measured: str, numbers: dict[str, float], exhibits: 
             ),
             exhibits=exhibits,
         )
+        return uncertain(found, spread, near(_answer(top, EXPLODING), _answer(top / last, EXPLODING_RATIO)))
     return None
+
+
+def _answer(value: float, limit: float, *, above: bool = True) -> Edge:
+    return Edge(name="the loss's answer", value=value, limit=limit, error=SEEDS * value, above=above)
+
+
+def _near_vanished(first: float, factor: float) -> str:
+    """Of what makes it a failure; a factor is the root of a ratio over all layers, which no seed moves by much."""
+    return near(_answer(first, VANISHED, above=False)) if factor >= FACTOR else ""
+
+
+def _near_size(steps: Gradients) -> str:
+    """Of a gradient that passes: one that shrinks all the way back and has nearly vanished, or has nearly exploded."""
+    sizes = [value for _, value in _relatives(steps)]
+    if len(sizes) < 3:
+        return ""
+    top, first, last = max(sizes), sizes[0], sizes[-1]
+    rising = sum(b > a for a, b in itertools.pairwise(sizes)) / (len(sizes) - 1)
+    shrinks = first < 1e-2 * top and rising >= 0.7 and (top / first) ** (1 / (len(sizes) - 1)) >= FACTOR
+    said = near(_answer(first, VANISHING, above=False)) if shrinks else ""
+    return said or near(_answer(top, EXPLODING), _answer(top / last, EXPLODING_RATIO))
 
 
 def _at(row: ParameterGradients, detail: str) -> Place:

@@ -179,3 +179,22 @@ def test_relative_size() -> None:
     # Asleep at the first step: a zero-initialised branch stands before it.
     assert relative(row("0.weight", 1e-12, first=0.0), (1.0,) * 3) is None
     assert relative(row("0.weight", 0.5), (math.nan, 0.0, 1.0)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "near"),
+    [
+        ((9e-6, 1e-4, 1e-3, 1e-2), True),
+        ((1.1e-5, 1e-4, 1e-3, 1e-2), True),
+        ((1e-6, 1e-4, 1e-3, 1e-2), False),
+        ((1e-4, 1e-3, 1e-2, 1e-1), False),
+        ((1.1e4, 1.0, 1.0, 1.0), True),
+        ((9e3, 1.0, 1.0, 1.0), True),
+        ((9e3, 100.0, 100.0, 100.0), False),  # and not that far above the last layer's
+        ((1e5, 1.0, 1.0, 1.0), False),
+    ],
+)
+def test_near_its_limits_it_says_so(sizes: tuple[float, ...], near: bool) -> None:
+    verdict = gradient_flow(steps(*sizes), lost(), NONE, ONE_TERM)
+    assert bool(verdict.near) is near, verdict.near
+    assert set(verdict.spread) <= set(verdict.numbers)
