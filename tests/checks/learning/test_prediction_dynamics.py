@@ -93,3 +93,25 @@ def test_what_cannot_be_looked_at_is_skipped() -> None:
     assert _judge(_looks(0.3, 0.3, 0.3)).status is Status.SKIP
     assert _judge(_looks(*[math.nan] * 9)).status is Status.SKIP
     assert _judge(_looks(*[0.3] * 9), wanted=None).status is Status.SKIP
+
+
+@pytest.mark.parametrize(("last", "near"), [(0.042, True), (0.038, True), (0.06, False), (0.02, False)])
+def test_outputs_that_collapse_near_the_limit_say_so(last: float, near: bool) -> None:
+    looks = _looks(0.2, 0.2, 0.15, 0.12, 0.1, 0.09, 0.08, 0.07, last, scale=0.2)
+    verdict = _judge(looks, doubt="", wanted=OUTPUTS)
+    assert bool(verdict.near) is near, verdict.near
+    assert verdict.spread["spread_last"] == pytest.approx(0.07 * last)
+
+
+@pytest.mark.parametrize(("change", "near"), [(0.36, True), (0.3, True), (0.7, False), (0.1, False)])
+def test_swings_near_the_limit_say_so(change: float, near: bool) -> None:
+    looks = tuple(dataclasses.replace(one, change=change if one.update else None) for one in _looks(*[0.3] * 9))
+    verdict = _judge(looks, _adam(), doubt="no certain fall", seen=levels(2.3, 2.3))
+    assert bool(verdict.near) is near, verdict.near
+
+
+@pytest.mark.parametrize(("kept", "near"), [(0.3, False), (0.11, True), (0.09, True), (0.05, False)])
+def test_a_collapse_that_adam_barely_avoids_says_so(kept: float, near: bool) -> None:
+    looks = _looks(0.3, 0.2, 0.1, 0.05, *[0.01] * 5)
+    verdict = _judge(looks, _adam(spread=kept), seen=levels(2.3, 2.3))
+    assert bool(verdict.near) is near, verdict.near
