@@ -21,6 +21,7 @@ Source
 
 from typing import Any
 
+from nncheck.checks._near import Edge, near, uncertain
 from nncheck.probes.overfit import OverfitBatch, Run
 from nncheck.registry import check
 from nncheck.verdict import (
@@ -53,6 +54,10 @@ PARAMETERS_EACH = 4
 FAR = 100.0
 # Half of the samples stand there with another label too: no network can learn that.
 CONTRADICTED = 0.5
+# What another seed, and with it another batch, changes, as a part of the figure (14 examples, 3 to 6 seeds each; median over them).
+# Where a run stops that does not fit is less certain: 0.2 of what is left.
+SEEDS = {"start": 0.03, "end": 0.08, "goal": 0.08, "floor": 1.0, "share_left": 0.02, "updates": 0.08, "accuracy": 0.005}
+STOPPED = 0.2
 
 # Of a rate that is off, these measure the rate itself on changing batches.
 _RATES = ("update-ratio", "learning-rate", "loss-decreases", "lr-schedule")
@@ -85,6 +90,16 @@ _RATES = ("update-ratio", "learning-rate", "loss-decreases", "lr-schedule")
 )
 def overfit_batch(batch: OverfitBatch) -> Verdict:
     """Judge the runs: a turned sign, a loss below its floor, a fit, the optimizer, and what stopped the best run."""
+    verdict = _judge(batch)
+    parts = SEEDS if batch.best.fit else {**SEEDS, "end": STOPPED, "share_left": STOPPED}
+    return uncertain(verdict, {name: parts[name] * abs(value) for name, value in verdict.numbers.items()})
+
+
+def _edge(name: str, value: float, limit: float) -> Edge:
+    return Edge(name=name, value=value, limit=limit, error=STOPPED * abs(value))
+
+
+def _judge(batch: OverfitBatch) -> Verdict:
     details: dict[str, Any] = {"numbers": _numbers(batch), "exhibits": _exhibits(batch)}
     expected = f"at most {batch.goal.value:.3g} ({batch.goal.why})"
     place = (batch.loss_place,) if batch.loss_place else ()
@@ -151,6 +166,8 @@ def _judge_optimizer(batch: OverfitBatch, best: Run, expected: str, details: dic
                 ),
             ),
             follows=_RATES,
+            near=near(_edge("the rise of the loss", rise, RISE))
+            or (near(_edge("the rise of the loss", rise, SOAR)) if users.share < 1 else ""),
             **details,
         )
     way = users.losses[0] - users.end
@@ -172,7 +189,8 @@ def _judge_optimizer(batch: OverfitBatch, best: Run, expected: str, details: dic
             follows=_RATES,
             **details,
         )
-    return passed(f"{measured}; {_said(batch, users)}, which is slower", expected=expected, **details)
+    said = near(_edge("the rise of the loss", rise, RISE))
+    return passed(f"{measured}; {_said(batch, users)}, which is slower", expected=expected, near=said, **details)
 
 
 def _judge_stop(
@@ -218,6 +236,7 @@ def _judge_stop(
         )
     return (failed if best.share > STUCK else warned)(
         measured,
+        near=near(_edge("the share that is left", best.share, STUCK)),
         expected=expected,
         summary=f"one batch of {batch.samples} samples cannot be learned by heart: the loss stops at {best.end:.4g}",
         places=place,

@@ -156,3 +156,15 @@ def test_contradicting_labels() -> None:
     some, half = (dataclasses.replace(GOAL, contradicted=share) for share in (0.4, 0.5))
     assert _status(_run(*_falling(0.1)), goal=some) is Status.PASS
     assert _status(_run(*_falling(0.1)), goal=half) is Status.WARN
+
+
+@pytest.mark.parametrize(("peak", "near"), [(2.3 * 3.2, True), (2.3 * 2.8, True), (2.3 * 6, False), (2.3 * 1.5, False)])
+def test_a_rise_near_its_limit_says_so(peak: float, near: bool) -> None:
+    users = _run(2.3, peak, *_falling(1.0), share=0.4, fit=False)
+    verdict = overfit_batch(_batch(users, CONTROL))
+    assert bool(verdict.near) is near, verdict.near
+    assert set(verdict.spread) <= set(verdict.numbers)
+
+
+def test_a_fit_is_not_near() -> None:
+    assert overfit_batch(_batch(_run(*_falling(0.1)))).near == ""
