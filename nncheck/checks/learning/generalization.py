@@ -21,6 +21,7 @@ Source
 import math
 from typing import Any
 
+from nncheck.checks._near import Edge, near, of_t, share_error, uncertain
 from nncheck.checks.learning import _bias_variance
 from nncheck.checks.learning._bias_variance import errors_of
 from nncheck.probes.item_repeats import ItemRepeats
@@ -36,6 +37,8 @@ SURE, BETTER = 6.0, 0.25
 SAMPLES, WORSE = 32, 6.0
 # More than this part of the way from the best constant's loss to the floor is left: more training first.
 STILL_FAR = 0.5
+# What another seed changes in the noise scale, as a part of it (14 examples, 3 to 6 seeds each; median over them).
+SEEDS_NOISE = 0.36
 
 
 @check(
@@ -56,6 +59,25 @@ def generalization(
     run: Rehearsal, batch: OverfitBatch, rules: Regularisers | None, items: ItemRepeats | None
 ) -> Verdict:
     """Judge validation against fresh training samples; everything else is advice."""
+    verdict = _judge(run, batch, rules, items)
+    errors = errors_of(run, rules)
+    steps = {} if errors is None else {"bias": errors.uncertain, "variance": errors.uncertain}
+    noise = {"noise_scale": SEEDS_NOISE * verdict.numbers.get("noise_scale", 0.0)}
+    return uncertain(verdict, {**_errors(run), **steps, **noise})
+
+
+def _errors(run: Rehearsal) -> dict[str, float]:
+    """Standard errors over the samples of each set."""
+    found: dict[str, float] = {}
+    for name, levels in (("train", run.seen), ("fresh", run.fresh), ("validation", run.validation)):
+        if levels is not None and levels.eval_after is not None:
+            now = levels.eval_after
+            found[name] = now.error
+            found[f"{name}_error"] = math.nan if now.wrong is None else share_error(now.wrong, levels.samples)
+    return found
+
+
+def _judge(run: Rehearsal, batch: OverfitBatch, rules: Regularisers | None, items: ItemRepeats | None) -> Verdict:
     numbers = {**_numbers(run), **_bias_variance.numbers(errors_of(run, rules))}
     noise = _noise(run)
     details: dict[str, Any] = {"numbers": numbers, "exhibits": (*_bias_variance.table(run, rules), *_table(run, batch))}
@@ -92,12 +114,31 @@ def generalization(
                     text="build both sets with the same function and the same list of classes, or split one data set"
                 ),
             ),
+            near=_near(run.fresh, val),
             **details,
         )
     after = run.seen.eval_after
     far = batch.goal.exact and batch.goal.share(after.mean) > STILL_FAR
     advice = _bias_variance.advice(run, rules, items, far=far)
-    return passed(f"{measured}. {advice}", expected="a validation loss near the training loss", **details)
+    said = "" if run.fresh is None else _near(run.fresh, val)
+    return passed(f"{measured}. {advice}", expected="a validation loss near the training loss", near=said, **details)
+
+
+def _near(fresh: Levels, val: Levels) -> str:
+    """Of the conditions of `_apart`."""
+    before, after, now = fresh.eval_before, fresh.eval_after, val.eval_after
+    if before is None or after is None or now is None or len(now.losses) < SAMPLES or not now.apart:
+        return ""
+    (gain, t), (val_gain, val_t) = fresh.eval_fall, val.eval_fall
+    error = math.hypot(after.error, now.error)
+    return near(
+        Edge(name="the t of the fall on new training samples", value=t, limit=SURE, error=1.0),
+        Edge(name="the fall on new training samples", value=gain, limit=BETTER * abs(before.mean), error=of_t(gain, t)),
+        Edge(
+            name="the fall on validation samples", value=val_gain, limit=0.0, error=of_t(val_gain, val_t), above=False
+        ),
+        Edge(name="the gap to validation samples", value=now.mean - after.mean, limit=WORSE * error, error=error),
+    )
 
 
 def _apart(fresh: Levels, val: Levels) -> bool:

@@ -141,3 +141,11 @@ def test_a_loss_that_still_falls_is_told() -> None:
     assert "still falls" not in generalization(flat, overfit(), RULES, None).measured
     short = rehearsal(seen=_wrong(0.01, 0.1), validation=validation, losses=steps[:59])
     assert "still falls" not in generalization(short, overfit(), RULES, None).measured
+
+
+@pytest.mark.parametrize(("after", "near"), [(2.31, True), (2.29, True), (3.0, False), (1.2, False)])
+def test_validation_near_the_limits_says_so(after: float, near: bool) -> None:
+    verdict = _judge(levels(2.3, after, lag=0.2))
+    assert bool(verdict.near) is near, verdict.near
+    assert set(verdict.spread) <= set(verdict.numbers)
+    assert verdict.spread["validation"] > 0
