@@ -9,7 +9,7 @@ SARIF_VERSION := 5.7.0
 # One thread a process: small models run faster so, and the tests run in several processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo test bench score compare lint format docs picture browser sarif clean
+.PHONY: help demo test bench score stability compare lint format docs picture browser sarif clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -19,7 +19,7 @@ demo: $(VENV)/.run  ## check the healthy digits example: terminal, nncheck-repor
 	$(BIN)/nncheck run examples/digits_cnn.py --json nncheck-result.json
 
 test: $(VENV)/.dev browser sarif  ## the whole test suite
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 bench: $(VENV)/.dev  ## cost in training steps, memory, growth with depth, start-up times, a run in CI
 	$(BIN)/python -m bench
@@ -27,6 +27,9 @@ bench: $(VENV)/.dev  ## cost in training steps, memory, growth with depth, start
 score: $(VENV)/.dev  ## planted faults found and healthy set-ups and scripts accused (many minutes)
 	$(BIN)/python scripts/score.py -v
 	$(BIN)/python scripts/score_scripts.py -v
+
+stability: $(VENV)/.dev  ## how often a verdict turns with the seed: every example 20 times (an hour or more)
+	$(BIN)/python scripts/stability.py
 
 compare: $(VENV)/.compare  ## torchtest2 and pytest-torch over the same set-ups, after `make score` (many minutes)
 	PYTHONPATH=$(VENV)/compare $(BIN)/python scripts/compare.py
