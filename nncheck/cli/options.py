@@ -38,7 +38,9 @@ GitlabFile = Annotated[
 MarkdownFile = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="The result as Markdown.")]
 BundleFile = Annotated[
     Path | None,
-    typer.Option("--bundle", metavar="FILE.zip", help="Result, report, source lines and reproduce.py, for a bug report."),
+    typer.Option(
+        "--bundle", metavar="FILE.zip", help="Result, report, source lines and reproduce.py, for a bug report."
+    ),
 ]
 BundleData = Annotated[
     bool, typer.Option("--bundle-data", help="... with samples of the data, error messages and what your code printed.")

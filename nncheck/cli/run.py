@@ -31,8 +31,9 @@ from nncheck.cli.options import (
     split_names,
     told,
 )  # fmt: skip
-from nncheck.config import config_for
+from nncheck.config import Config, config_for
 from nncheck.config.settings import Given, selected_for, settings_for, targets_or_listed
+from nncheck.config.targets import split_arguments
 from nncheck.errors import TargetError, UsageError
 from nncheck.target.names import FLAGS
 
@@ -128,7 +129,7 @@ def run(
     from nncheck.process.memory import only_last_failed
     from nncheck.process.outputs import Outputs
 
-    arguments = ctx.meta.get(SCRIPT_ARGUMENTS)
+    arguments = _script_arguments(ctx)
     if arguments is not None and len(targets or ()) != 1:
         stop(f"what follows -- belongs to one script, but {len(targets or ())} targets are named")
     if arguments is not None and capture is False:
@@ -151,7 +152,7 @@ def run(
             budget=budget,
             seed=seed,
         )
-        asked = _jobs(tuple(targets or ()), given)
+        asked = _jobs(tuple(targets or ()), given, arguments)
         if last_failed:
             asked, remembered = only_last_failed(asked)
             typer.echo(
@@ -180,8 +181,7 @@ def run(
             verbose=verbose,
             full_traceback=full_traceback,
             command=shlex.join(["nncheck", *sys.argv[1:]]) if supervised() else "nncheck run",
-            capture=True if arguments is not None else capture,
-            arguments=tuple(arguments or ()),
+            capture=capture,
             baseline=None if baseline is None else baseline.absolute(),
             update_baseline=update_baseline,
             at_once=jobs,
@@ -196,12 +196,22 @@ def _narrowed(jobs: tuple[Job, ...]) -> str:
     return "; ".join(f"{job.target}: {', '.join(sorted(job.selected))}" for job in jobs)
 
 
-def _jobs(targets: tuple[str, ...], given: Given) -> tuple[Job, ...]:
-    """Each target with its own configuration and the checks that are asked of it."""
+def _script_arguments(ctx: typer.Context) -> tuple[str, ...] | None:
+    given = ctx.meta.get(SCRIPT_ARGUMENTS)
+    return None if given is None else tuple(given)
+
+
+def _jobs(targets: tuple[str, ...], given: Given, arguments: tuple[str, ...] | None) -> tuple[Job, ...]:
+    """Each target with its own configuration and the checks that are asked of it; a listed script may bring its arguments."""
     from nncheck.process.session import Job, distinct
 
-    found = [(target, config_for(target)) for target in targets_or_listed(targets)]
-    return distinct(Job(target=target, selected=selected_for(config, given), config=config) for target, config in found)
+    jobs = []
+    for text in targets_or_listed(targets):
+        target, listed = split_arguments(text)
+        config = config_for(target)
+        own = listed if arguments is None else arguments
+        jobs.append(Job(target=target, selected=selected_for(config, given), config=config, arguments=own))
+    return distinct(jobs)
 
 
 @app.command(cls=ScriptCommand)
@@ -223,17 +233,15 @@ def race(
     if budget <= 0 or steps < 2:
         stop(f"--budget {budget:g} --steps {steps}: a time above 0 s and at least two updates are needed")
     options = session.Options(
-        jobs=(),
+        jobs=(session.Job(target=target, selected=frozenset(), config=Config(), arguments=_script_arguments(ctx)),),
         outputs=Outputs(report=None if no_report else report.absolute(), json="-" if json == "-" else absolute(json)),
         fail_on="never",
         seed=seed,
         device=device.value,
         budget=budget,
         command=shlex.join(["nncheck", *sys.argv[1:]]) if supervised() else "nncheck race",
-        capture=True if SCRIPT_ARGUMENTS in ctx.meta else None,
-        arguments=tuple(ctx.meta.get(SCRIPT_ARGUMENTS, ())),
     )
     try:
-        raise typer.Exit(racing.run(target, options, steps=steps, descriptors=supervised()))
+        raise typer.Exit(racing.run(options, steps=steps, descriptors=supervised()))
     except (UsageError, TargetError) as error:
         stop(told(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import shlex
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
 
@@ -48,6 +49,15 @@ def split_name(target: str) -> tuple[str, str]:
     return target, ""
 
 
+def split_arguments(target: str) -> tuple[str, tuple[str, ...] | None]:
+    """`train.py -- --epochs 3` as the script and its own arguments; None where there is no `--`. Raises UsageError."""
+    name, dashes, rest = f"{target} ".partition(" -- ")
+    try:
+        return name.strip(), tuple(shlex.split(rest)) if dashes else None
+    except ValueError as error:
+        raise UsageError(f"{target}: {error}") from error
+
+
 def is_file_name(target: str) -> bool:
     """Whether a target's text, without a name after a colon, means a file and no dotted module."""
     return target.endswith(SUFFIXES) or "/" in target or os.sep in target or glob.has_magic(target)
@@ -55,8 +65,9 @@ def is_file_name(target: str) -> bool:
 
 def _meant(entry: str, folder: Path, where: str) -> list[str]:
     """What an entry stands for, as seen from the configuration's folder."""
-    if " -- " in entry:
-        raise UsageError(f"{where}: a script's own arguments are given on the command line: nncheck run {entry}")
+    entry, arguments = split_arguments(entry)
+    if arguments is not None:
+        return [f"{file} -- {shlex.join(arguments)}" for file in _meant(entry, folder, where)]
     location, name = split_name(entry)
     path = folder / location
     if not is_file_name(location) and (not path.is_dir() or (path / "__init__.py").is_file()):
@@ -80,7 +91,7 @@ def _meant(entry: str, folder: Path, where: str) -> list[str]:
 
 
 def _excluded(target: str, patterns: tuple[str, ...]) -> bool:
-    file, _ = split_name(target)
+    file, _ = split_name(split_arguments(target)[0])
     return any(target == pattern or matches(file, pattern) for pattern in patterns)
 
 
@@ -99,5 +110,7 @@ def _fits(parts: tuple[str, ...], wanted: tuple[str, ...]) -> bool:
 
 
 def _typed(text: str, folder: Path, start: Path | None) -> str:
-    location, name = split_name(text)
-    return os.path.relpath(folder / location, start) + name if is_file_name(location) else text
+    whole, dashes, arguments = text.partition(" -- ")
+    location, name = split_name(whole)
+    typed = os.path.relpath(folder / location, start) + name if is_file_name(location) else whole
+    return typed + dashes + arguments

@@ -170,5 +170,5 @@ def _all_listed(runs: Sequence[tuple[Rules, Sequence[TargetResult]]]) -> bool:
 
 
 def _whole(target: str, folder: Path) -> str:
-    file, name = split_name(target)
+    file, name = split_name(target.partition(" -- ")[0])
     return os.path.realpath(folder / file) + name if is_file_name(file) else target

@@ -30,7 +30,7 @@ class Book:
         self._terminal = terminal
         self._errors = errors
         self._live = live
-        self._heard = [Heard(job, options) for job in options.jobs]
+        self._heard = [Heard(job) for job in options.jobs]
         self._later: dict[int, list[tuple[Any, ...]]] = {}
         self._over: list[int] = []
         self._front: int | None = None
@@ -41,7 +41,7 @@ class Book:
         self._later[index] = []
         if self._live and self._front is None:
             self._front = index
-        self.hear(index, ("target", self._options.jobs[index].target))
+        self.hear(index, ("target", self._options.jobs[index].shown))
         if index in self.remarks:
             self.hear(index, ("remark", self.remarks[index]))
 
@@ -49,7 +49,7 @@ class Book:
         """A target is not run again: nothing has changed since it was."""
         self._heard[index].results = list(answer.results)
         self._heard[index].surroundings = answer.environment | {"command": self._options.command}
-        self._terminal.unchanged(self._options.jobs[index].target, local_time(answer.since))
+        self._terminal.unchanged(self._options.jobs[index].shown, local_time(answer.since))
 
     def hear(self, index: int, event: tuple[Any, ...]) -> None:
         """One event of `session.Tell`."""
@@ -69,7 +69,7 @@ class Book:
         self._later[index].append(event)
         if not self._live and event[0] in ("target", "started"):
             self._doing[index] = (
-                f"{self._options.jobs[index].target}: {event[1] if event[0] == 'started' else 'loading'}"
+                f"{self._options.jobs[index].shown}: {event[1] if event[0] == 'started' else 'loading'}"
             )
             self._terminal.waiting(" · ".join(self._doing.values()))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from nncheck.gate.rules import Rules
-from nncheck.process.session import Job, Options, failed_target, shown_target
+from nncheck.process.session import Job, failed_target
 from nncheck.registry import catalogue, order_findings
 from nncheck.verdict import CheckResult, Cost, TargetResult, Verdict, errored, skipped
 
@@ -18,12 +18,12 @@ class Heard:
     the configuration's rules change what is shown of them.
     """
 
-    def __init__(self, job: Job, options: Options) -> None:
+    def __init__(self, job: Job) -> None:
         self.results: list[TargetResult] = []
         self.rules = Rules(config=job.config, target=job.target)
         self.surroundings: dict[str, str] = {}
         self._job = job
-        self._name = shown_target(job.target, options)
+        self._name = job.shown
         self._begun = time.monotonic()
         self._parts: TargetResult | None = None
         self._checks: list[CheckResult] = []

@@ -64,7 +64,7 @@ class Kept:
         return {
             "target": job.target,
             "folder": os.getcwd(),
-            "arguments": options.arguments,
+            "arguments": job.arguments,
             "parts": dict(sorted(options.flags.items())),
             "capture": options.capture,
             "checks": sorted(job.selected),

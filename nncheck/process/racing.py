@@ -34,12 +34,12 @@ DOC = Doc(
 )
 
 
-def run(target: str, options: Options, *, steps: int, descriptors: bool) -> int:
+def run(options: Options, *, steps: int, descriptors: bool) -> int:
     """Race, print, write the files; the exit code is 0, 2 if nobody could run, or 130 after an interrupt."""
     begun = time.monotonic()
     with UserOutput(descriptors=descriptors) as output:
         stream = output.err if options.outputs.json == "-" else output.out
-        result, interrupted = _race(target, options, steps, stream, deadline=begun + options.budget)
+        result, interrupted = _race(options, steps, stream, deadline=begun + options.budget)
         report = make_report([result], options, seconds=time.monotonic() - begun, interrupted=interrupted)
         for check in result.checks:
             stream.write("\n" + clean(check.summary) + "\n\n")
@@ -53,13 +53,14 @@ def run(target: str, options: Options, *, steps: int, descriptors: bool) -> int:
     return report.exit_code
 
 
-def _race(target: str, options: Options, steps: int, stream: TextIO, *, deadline: float) -> tuple[TargetResult, bool]:
+def _race(options: Options, steps: int, stream: TextIO, *, deadline: float) -> tuple[TargetResult, bool]:
     import torch
 
     from nncheck.lab.snapshot import seed_everything
     from nncheck.target import use_target
     from nncheck.target.loading import isolated
 
+    (job,) = options.jobs
     device = None if options.device == "auto" else torch.device(options.device)
     raced: list[tuple[TargetResult, bool]] = []
 
@@ -67,15 +68,15 @@ def _race(target: str, options: Options, steps: int, stream: TextIO, *, deadline
         if len(found) > 1:
             stream.write(f"  raced is the first of {len(found)} optimizers: {clean(found[0].label)}\n")
         with silenced():  # the race keeps the time by itself
-            raced.append(_run(target, found[0], options, steps, stream, device=device, deadline=deadline))
+            raced.append(_run(job.target, found[0], options, steps, stream, device=device, deadline=deadline))
 
     with isolated():
         seed_everything(options.seed)
         try:
             with alarm(deadline):
                 use_target(
-                    target, use, flags=options.flags, capture=options.capture, arguments=options.arguments,
-                    cpu=options.device == "cpu",
+                    job.target, use, capture=options.capture if job.arguments is None else True,
+                    arguments=job.arguments or (), cpu=options.device == "cpu",
                 )  # fmt: skip
         except OutOfTime:
             raise TargetError(f"the time budget of {options.budget:g} s ran out while the target was loaded") from None

@@ -40,11 +40,20 @@ has read or None, why it is None)."""
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One target as it was typed, the ids of the checks that are asked of it, and what its project's configuration says."""
+    """One target as it was typed, the ids of the checks that are asked of it, and what its project's configuration says.
+
+    arguments: a script's own; None where none were given, not even an empty `--`.
+    """
 
     target: str
     selected: frozenset[str]
     config: Config
+    arguments: tuple[str, ...] | None = None
+
+    @property
+    def shown(self) -> str:
+        """As it is typed: a script with its own arguments."""
+        return f"{self.target} -- {shlex.join(self.arguments)}" if self.arguments else self.target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +73,6 @@ class Options:
     command: str = "nncheck run"
     capture: bool | None = None
     """Whether the target is run as a script; None: if it is written to be."""
-    arguments: tuple[str, ...] = ()
-    """The script's own."""
     baseline: Path | None = None
     """What the findings are held against."""
     update_baseline: bool = False
@@ -83,6 +90,7 @@ def distinct(jobs: Iterable[Job]) -> tuple[Job, ...]:
         if not os.path.exists(file):
             file, _, name = file.rpartition(":")
         key = f"{os.path.realpath(file)}:{name}" if os.path.exists(file) else job.target
+        key += shlex.join(job.arguments or ())
         found.setdefault(key, job)
     return tuple(found.values())
 
@@ -143,7 +151,7 @@ def check_job(job: Job, options: Options, tell: Tell, *, output: UserOutput, dea
         return
     if problem is not None:
         text = problem + _printed(output)
-        tell("result", failed_target(shown_target(job.target, options), text, seconds=time.monotonic() - began))
+        tell("result", failed_target(job.shown, text, seconds=time.monotonic() - began))
 
 
 def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, deadline: float) -> str | None:
@@ -168,7 +176,7 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
 
     def use(found: tuple[Found, ...]) -> None:
         for part in found:
-            name = shown_target(job.target, options) + (f" [{part.label}]" if part.label else "")
+            name = job.shown + (f" [{part.label}]" if part.label else "")
             if part is not found[0]:
                 tell("target", name)
             with silenced():  # each of these keeps the time by itself
@@ -177,7 +185,7 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
                 if result.problem is not None:
                     result = dataclasses.replace(result, problem=result.problem + _printed(output))
                 bundled = options.outputs.bundle is not None
-                set_up = binding(job.target, part, setup, options.arguments, loop=bundled)
+                set_up = binding(job.target, part, setup, job.arguments or (), loop=bundled)
                 tell("result", dataclasses.replace(result, set_up=set_up))
             if interrupted:
                 tell("interrupted")
@@ -190,9 +198,9 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
             cpu = options.device == "cpu"
             with alarm(deadline):
                 seed_everything(options.seed)
-                use_target(
-                    job.target, use, flags=options.flags, capture=options.capture, arguments=options.arguments, cpu=cpu
-                )
+                capture = options.capture if job.arguments is None else True
+                arguments = job.arguments or ()
+                use_target(job.target, use, flags=options.flags, capture=capture, arguments=arguments, cpu=cpu)
             return None
         except OutOfTime as stop:
             if told:
@@ -202,11 +210,6 @@ def _load_and_check(job: Job, options: Options, tell: Tell, output: UserOutput, 
         except TargetError as error:
             failed(error)
             return explain(error)
-
-
-def shown_target(text: str, options: Options) -> str:
-    """A target as it is typed: a script with its own arguments."""
-    return f"{text} -- {shlex.join(options.arguments)}" if options.arguments else text
 
 
 def _printed(output: UserOutput) -> str:

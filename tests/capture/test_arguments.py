@@ -137,3 +137,12 @@ def test_no_file_that_trains_is_imported_by_accident() -> None:
     assert code == 2
     assert "trains when it is imported" in output
     assert files() == []
+
+
+def test_a_configuration_lists_a_script_with_its_arguments() -> None:
+    text = with_lines(SEED, "import sys\nassert sys.argv[1:] in (['--lr', '0.1'], ['--lr', '0.05']), sys.argv")
+    Path("train.py").write_text(text)
+    Path("nncheck.toml").write_text('targets = ["train.py -- --lr 0.1", "train.py -- --lr 0.05"]\n')
+    done = CliRunner().invoke(app, ["run", "--no-report", "--select", "forward-pass", "--json", "r.json"])
+    assert done.exit_code == 0, done.output
+    assert [line for line in done.output.splitlines() if "train.py -- --lr 0.05" in line]

@@ -43,6 +43,7 @@ def targets(project: Path, text: str) -> list[str]:
         ('targets = ["**/*.py"]\nexclude = ["models", "odd*"]', ["train.py"]),
         ('targets = ["**/*.py"]\nexclude = ["*/*.py", "**/odd*"]', ["models/deep/c.py", "train.py"]),
         ('targets = ["train.py"]\nexclude = ["nothing/**"]', ["train.py"]),
+        ('targets = ["train.py -- --name \'a b\'"]', ["train.py -- --name 'a b'"]),
         ("seed = 1", []),
     ],
 )  # fmt: skip
@@ -63,7 +64,8 @@ def test_they_are_relative_to_the_file_and_shown_from_the_working_directory(
         ('seed = 1\ntargets = [\n"train.py",\n"modles/*.py"]', r"toml:4: no Python file matches 'modles/\*\.py'"),
         ('targets = ["models/*.md"]', r"toml:1: no Python file matches"),
         ('targets = ["trian.py"]', r"toml:1: there is no file trian\.py; did you mean 'train\.py'\?"),
-        ('targets = ["train.py -- --epochs 3"]', r"toml:1: a script's own arguments are given on the command line"),
+        ('targets = ["trian.py -- --epochs 3"]', r"toml:1: there is no file trian\.py"),
+        ('targets = ["train.py -- \\"3"]', r"No closing quotation"),
         ('targets = ["notes"]', r"toml:1: notes is a folder"),
         ('targets = ["models/"]', r'toml:1: models/ is a folder; its files are "models/\*\.py"'),
         ('targets = ["train.py"]\nexclude = ["*.py"]', r"toml:2: exclude leaves none of the targets"),
