@@ -122,6 +122,8 @@ def _trained_as_validation(one: LoaderCourse, course: ValidationCourse) -> bool:
 
 def _is_validation(one: LoaderCourse, course: ValidationCourse) -> bool:
     names = (*one.functions, *one.targets)
+    if one.validates:
+        return True
     if any("train" in name.lower() for name in names):
         return False
     if one.same == "loader":
