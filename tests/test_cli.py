@@ -121,9 +121,9 @@ def test_every_file_is_written(tmp_path: Path) -> None:
     assert call("diff", "out/r.json", "out/r.json") == (0, "detached.py\n  no difference\n")
     assert call("run", "sound.py", *QUICK, "--no-report", "--json", "fine.json")[0] == 0
     code, said = call("diff", "fine.json", "out/r.json")
-    assert (code, "new    forward-pass: pass -> fail" in said) == (1, True)
+    assert (code, "new  forward-pass: pass -> fail" in said) == (1, True)
     code, said = call("diff", "out/r.json", "fine.json")
-    assert (code, "gone   forward-pass: fail -> pass" in said) == (0, True)
+    assert (code, "gone  forward-pass: fail -> pass" in said) == (0, True)
 
 
 @pytest.mark.parametrize(
