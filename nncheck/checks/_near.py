@@ -51,10 +51,18 @@ def near(*edges: Edge) -> str:
 
     Where all hold, one that is near is enough to turn it; where some do not, all of those have to be near.
     """
-    missing = [edge for edge in edges if not edge.holds]
-    asked = missing or edges
-    turning = [edge for edge in asked if edge.near]
-    if not turning or (missing and len(turning) < len(missing)):
+    return _turned(edges, [edge for edge in edges if not edge.holds])
+
+
+def near_either(*edges: Edge) -> str:
+    """As `near`, where any one of the conditions makes a finding: where some hold, all of those have to be near."""
+    return _turned(edges, [edge for edge in edges if edge.holds])
+
+
+def _turned(edges: Sequence[Edge], together: Sequence[Edge]) -> str:
+    """What turns a verdict: all of those that make it `together`, or any edge where there are none of these."""
+    turning = [edge for edge in together or edges if edge.near]
+    if not turning or len(turning) < len(together):
         return ""
     return min(turning, key=lambda edge: abs(edge.value - edge.limit) / edge.error).words
 
@@ -66,9 +74,7 @@ def uncertain(verdict: Verdict, spread: Mapping[str, float], said: str = "") -> 
     """
     known = {name: error for name, error in spread.items() if name in verdict.numbers and 0 < error < math.inf}
     told = verdict.status in (Status.PASS, Status.WARN, Status.FAIL)
-    return dataclasses.replace(
-        verdict, spread={**verdict.spread, **known}, near=(said or verdict.near) if told else ""
-    )
+    return dataclasses.replace(verdict, spread={**verdict.spread, **known}, near=(said or verdict.near) if told else "")
 
 
 def share_error(share: float, number: float) -> float:

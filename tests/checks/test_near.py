@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from nncheck.checks._near import Edge, mean_error, near, of_t, share_error, uncertain
+from nncheck.checks._near import Edge, mean_error, near, near_either, of_t, share_error, uncertain
 from nncheck.verdict import Status, failed, passed, skipped
 
 
@@ -80,3 +80,11 @@ def test_errors_of_shares_means_and_differences() -> None:
     assert of_t(0.3, -6.0) == pytest.approx(0.05)
     assert math.isnan(of_t(0.3, 0.0))
     assert math.isnan(of_t(0.3, math.inf))
+
+
+def test_where_any_condition_is_enough_all_that_hold_have_to_be_near() -> None:
+    sure, barely, missing = _edge(9.0), _edge(2.80), _edge(2.70)
+    assert near_either(sure, barely) == ""
+    assert near_either(barely, _edge(1.0))
+    assert near_either(missing, _edge(1.0))
+    assert near_either(_edge(1.0)) == near_either() == ""

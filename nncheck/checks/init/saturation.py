@@ -22,7 +22,7 @@ Source
 
 import math
 
-from nncheck.checks._near import Edge, near, share_error, uncertain
+from nncheck.checks._near import Edge, near, near_either, share_error, uncertain
 from nncheck.checks.init._activation_views import histogram, located, percent, spread_out, table
 from nncheck.probes.activations import Activation, Activations, Attention
 from nncheck.registry import check
@@ -113,7 +113,7 @@ def _judge(seen: Activations) -> Verdict:
             remedies=(Remedy(text=f"put a ReLU, GELU or tanh in the place of {place.name}"),),
             exhibits=_exhibits(layers, attentions),
         )
-    said = [near(_slope(a, _limit(a))) for a in layers]
+    said = [near_either(*(_slope(a, _limit(a)) for a in layers))]
     said += [near(_entropy(middle, ONE_HOT if middle.scaled else UNSCALED))] if middle else []
     return uncertain(_passed(layers, attentions), {}, next(filter(None, said), ""))
 
@@ -141,7 +141,7 @@ def _flat(flat: list[Activation], layers: list[Activation], attentions: list[Att
         expected=f"at least {_limit(first):g}",
         summary=f"{first.kind} at {first.name} is saturated: {percent(first.slope)} of its gradient is left",
         numbers={"slope": first.slope},
-        near=near(_slope(first, STUCK)) or near(*(_slope(a, _limit(a)) for a in flat)) if len(flat) == 1 else "",
+        near=near_either(*(_slope(a, _limit(a)) for a in flat)) or near(_slope(first, STUCK)),
         places=tuple(located(a.place, a.name, f"{percent(a.slope)} of the slope") for a in flat),
         causes=(
             f"the weights of {first.layer or 'the layer before it'} are too large",
