@@ -18,9 +18,11 @@ Source
     Bengio, "Practical Recommendations for Gradient-Based Training of Deep Architectures" (2012), section 3.1: shuffle once or more.
 """
 
+import math
 from typing import Any
 
-from nncheck.probes.batch_order import BatchOrder
+from nncheck.checks._near import Edge, near, uncertain
+from nncheck.probes.batch_order import SHUFFLES, BatchOrder
 from nncheck.registry import check
 from nncheck.verdict import Heatmap, Remedy, Stage, Verdict, failed, passed, skipped, warned
 
@@ -39,6 +41,26 @@ OVERLAP = 0.2
 @check(stage=Stage.DATA, after=("forward-pass",), part="train_loader")
 def shuffle(order: BatchOrder) -> Verdict:
     """Judge the order of the labels."""
+    verdict = _judge(order)
+    # One shuffling's standard deviation, which the distance is counted in, is also the error of what is seen once.
+    one = (order.by_chance - order.mixed) / order.below if order.below else 0.0
+    return uncertain(
+        verdict, {"mixed": abs(one), "by_chance": abs(one) / math.sqrt(SHUFFLES), "standard_deviations_below": 1.0}
+    )
+
+
+def _near(order: BatchOrder) -> str:
+    """Of how far from mixed the labels are, where the same order comes again; whether they are sorted is exact."""
+    if order.same_order is not True or order.batches < BATCHES or order.overlap > OVERLAP or not order.below:
+        return ""
+    one = abs((order.by_chance - order.mixed) / order.below)
+    return near(
+        Edge(name="the distance from shuffled labels", value=order.below, limit=BELOW, error=1.0),
+        Edge(name="how mixed batches are", value=order.mixed, limit=LITTLE * order.by_chance, error=one, above=False),
+    )
+
+
+def _judge(order: BatchOrder) -> Verdict:
     if order.batches < 2:
         return skipped("the loader gives one batch: there is no order", numbers={"samples": float(order.samples)})
     repeats = {True: "the next epoch has the same order", False: "the next epoch has another order", None: ""}
@@ -73,10 +95,12 @@ def shuffle(order: BatchOrder) -> Verdict:
             ),
         )
     unmixed = order.below > BELOW and order.mixed < LITTLE * order.by_chance and order.batches >= BATCHES
-    if not unmixed or order.same_order is not True or order.overlap > OVERLAP:
-        return passed(measured, expected=expected, **details)
     sorted_ = order.runs == order.classes if order.kind == "classes" else order.rising >= RISING
-    if not sorted_ and (order.kind == "numbers" or not order.indexed):
+    decides = sorted_ or (order.kind != "numbers" and order.indexed)
+    said = _near(order) if decides else ""
+    if not unmixed or order.same_order is not True or order.overlap > OVERLAP:
+        return passed(measured, expected=expected, near=said, **details)
+    if not decides:
         # A stream may have reasons for runs of one label, a series for neighbours that are alike.
         return passed(measured, expected=expected, **details)
     how = "sorted by label" if sorted_ else "in long runs of one label"
@@ -94,6 +118,7 @@ def shuffle(order: BatchOrder) -> Verdict:
             "the data set lists one class after the other, or was sorted",
         ),
         remedies=(remedy,),
+        near=said,
         **details,
     )
 

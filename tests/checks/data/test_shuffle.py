@@ -1,6 +1,7 @@
 """The judgement alone, on evidence made by hand."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -50,3 +51,20 @@ def test_shuffle(order: BatchOrder, status: Status) -> None:
 
 def test_a_small_last_batch_is_told() -> None:
     assert "last batch has 3 of 32" in shuffle(replace(SORTED, mixed=1.3, below=0.0, last=3)).measured
+
+
+@pytest.mark.parametrize(
+    ("changes", "near"),
+    [
+        ({}, False),
+        ({"mixed": 0.62, "below": 7.0}, True),
+        ({"mixed": 0.62, "below": 5.0}, True),
+        ({"mixed": 1.3, "below": 0.1}, False),
+        ({"mixed": 0.62, "below": 5.0, "same_order": False}, False),  # another order next time, whatever it is
+        ({"mixed": 0.62, "below": 5.0, "runs": 30, "indexed": False}, False),
+    ],
+)
+def test_near_its_limits_it_says_so(changes: dict[str, Any], near: bool) -> None:
+    verdict = shuffle(replace(SORTED, **changes))
+    assert bool(verdict.near) is near, verdict.near
+    assert verdict.spread["standard_deviations_below"] == 1.0
