@@ -19,6 +19,7 @@ Source
 
 import math
 
+from nncheck.checks._near import Edge, near, share_error, uncertain
 from nncheck.probes.loss_targets import LossTarget, LossTargets
 from nncheck.probes.sampling import Sampling
 from nncheck.probes.training_data import TrainingData
@@ -55,6 +56,8 @@ def class_balance(losses: LossTargets, data: TrainingData, sampling: Sampling) -
     found = _few_weights(sampling)
     if found is not None:
         return found
+    # A whole pass without a draw is a count; anything else is a sample.
+    drawn = sampling.weights is not None or not survey.coverage.complete
     told: Verdict | None = None
     for call in losses.calls:
         seen = survey.labels(call.own) if call.own else None
@@ -63,10 +66,12 @@ def class_balance(losses: LossTargets, data: TrainingData, sampling: Sampling) -
         counts = class_counts(call, seen)
         if call.kind in BINARY and seen.whole == 1 and seen.low >= 0 and seen.high <= 1:
             found = _positive_weight(call, seen) or _extreme(call, _two(seen), sampling, survey)
-            told = told or _told(_two(seen), survey, call)
+            told = told or _told(_two(seen), survey, call, drawn=drawn)
         elif counts is not None and len(counts) > 1:
             found = _weights(call, counts) or _sampler(counts, sampling) or _extreme(call, counts, sampling, survey)
-            told = told or _told(counts, survey, call)
+            told = told or _told(counts, survey, call, drawn=drawn)
+            said = _near_sampler(counts, sampling)
+            told = uncertain(told, {}, said) if said else told
         if found is not None:
             return found
     return told or skipped("no loss of torch's is given classes or yes/no labels of the batch")
@@ -204,11 +209,27 @@ def _sampler(counts: dict[int, float], sampling: Sampling) -> Verdict | None:
         summary=f"the sampler's weights follow the frequency: class {frequent} goes from {100 * before:.3g} % to "
         f"{100 * after:.3g} % of the samples",
         numbers={"share": before, "drawn_share": after},
+        spread={"drawn_share": share_error(after, sum(counts.values()))},
+        near=_near_sampler(counts, sampling),
         places=(sampling.place,) if sampling.place else (),
         causes=("the counts were given as weights, not their inverse",),
         remedies=(Remedy(text="weigh by the inverse", code="weights = (1 / counts)[labels]"),),
         exhibits=(_bars(counts),),
     )
+
+
+def _near_sampler(counts: dict[int, float], sampling: Sampling) -> str:
+    """Of the shares that `_sampler` compares: what is drawn is known as counted."""
+    if sampling.weights is None or not sampling.labels:
+        return ""
+    held = dict(sampling.labels)
+    if max(held.values()) < UNEVEN * min(held.values()):
+        return ""
+    frequent, total = max(held, key=held.__getitem__), max(1.0, sum(counts.values()))
+    after = counts.get(frequent, 0.0) / total
+    more = after - held[frequent] / sum(held.values())
+    name = f"what is drawn of class {frequent} beyond its share"
+    return near(Edge(name=name, value=more, limit=WORSE, error=share_error(after, total)))
 
 
 def _extreme(call: LossTarget, counts: dict[int, float], sampling: Sampling, survey: Survey) -> Verdict | None:
@@ -241,20 +262,24 @@ def _extreme(call: LossTarget, counts: dict[int, float], sampling: Sampling, sur
     )
 
 
-def _told(counts: dict[int, float], survey: Survey, call: LossTarget) -> Verdict:
+def _told(counts: dict[int, float], survey: Survey, call: LossTarget, *, drawn: bool) -> Verdict:
     total = sum(counts.values())
     shares = [n / total for n in counts.values() if n > 0] if total else []
     frequent = max(counts, key=counts.__getitem__)
     entropy = -sum(p * math.log(p) for p in shares)
     what = "predictions" if call.several else "labels"
     most = max(shares, default=0.0)
-    return passed(
+    # The entropy is the mean of -ln p over the labels.
+    varies = max(0.0, sum(p * math.log(p) ** 2 for p in shares) - entropy**2)
+    spread = {"majority": share_error(most, total), "entropy": math.sqrt(varies / total)} if drawn and shares else {}
+    found = passed(
         f"class {frequent} is {100 * most:.3g} % of {total:.0f} {what} ({survey.coverage.words}): to beat are an accuracy of "
         f"{most:.3f} and a loss of {entropy:.4g}",
         expected="weights, if any, that fall with the frequency",
         numbers={"majority": most, "entropy": entropy, "classes": float(len(shares))},
         exhibits=(_bars(counts),) if len(counts) <= BARS else (),
     )
+    return uncertain(found, spread)
 
 
 def _bars(counts: dict[int, float]) -> Bars:

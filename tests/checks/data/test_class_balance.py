@@ -114,3 +114,18 @@ def test_rank_correlation() -> None:
     assert rank_correlation([1, 2, 3], [30, 20, 10]) == pytest.approx(-1)
     assert rank_correlation([1, 1, 1], [30, 20, 10]) == 0
     assert rank_correlation([1, 1, 2], [1, 1, 2]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("drawn", "near"), [(0.62, True), (0.58, True), (0.8, False), (0.4, False)])
+def test_a_sampler_near_its_limit_says_so(drawn: float, near: bool) -> None:
+    held = ((0.0, 500), (1.0, 300), (2.0, 200))
+    counts = {0.0: round(1000 * drawn), 1.0: round(600 * (1 - drawn)), 2.0: round(400 * (1 - drawn))}
+    asked = sampling(sampler="WeightedRandomSampler", weights=1000, length=1000, labels=held)
+    verdict = class_balance(losses(call()), data(labels(counts)), asked)
+    assert bool(verdict.near) is near, (verdict.near, verdict.status)
+    assert verdict.spread
+
+
+def test_a_whole_pass_is_a_count_and_has_no_error() -> None:
+    verdict = class_balance(losses(call()), data(labels(UNEVEN)), sampling())
+    assert verdict.spread == {}
