@@ -24,6 +24,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from nncheck.checks._near import Edge, near, share_error, uncertain
 from nncheck.probes.duplicates import Duplicates
 from nncheck.probes.worker_streams import WorkerStreams
 from nncheck.registry import check
@@ -76,18 +77,26 @@ def duplicate_samples(seen: Duplicates, workers: WorkerStreams) -> Verdict:
             "loss_floor": seen.floor,
         }
     }
+    # A whole pass that draws each item once is a count; anything else is a sample.
+    error = 0.0 if seen.complete and draws == 1 else share_error(copies, seen.samples)
     found = _few_drawn(seen, draws) or _same_stream(workers)
     few_drawn = 0 <= seen.weights < seen.items
     natural = seen.few_values and seen.bits < BITS * 2 * math.log2(seen.samples)
     if found is None and not natural and not few_drawn:
         found = _contradicting(seen) or _copies(seen, copies)
+    share = Edge(name="the share of copies", value=copies, limit=COPIES, error=error)
     if found is None:
+        judged = not natural and not few_drawn and seen.stored and not _more_even(seen)
+        nearly = near(share) if judged else ""
         said = " (inputs of few possible values: equal ones are no copies)" if natural and copies > 0 else ""
-        return passed(measured + said, expected="each sample once", **details)
+        verdict = passed(measured + said, expected="each sample once", near=nearly, **details)
+        return uncertain(verdict, {"copies": error})
+    by_copies = _copies(seen, copies) == found
     status, said, expected, summary, causes, remedy = found
-    return status(
+    verdict = status(
         f"{said}; {measured}", expected=expected, summary=summary, causes=causes, remedies=(remedy,), **details
     )
+    return uncertain(verdict, {"copies": error}, near(share) if by_copies else "")
 
 
 _Found = tuple[Callable[..., Verdict], str, str, str, tuple[str, ...], Remedy]
@@ -142,8 +151,7 @@ def _contradicting(seen: Duplicates) -> _Found | None:
 
 
 def _copies(seen: Duplicates, copies: float) -> _Found | None:
-    more_even = seen.classes > 1 and seen.label_entropy > seen.distinct_entropy + 0.01
-    if not copies > COPIES or not seen.stored or more_even:
+    if not copies > COPIES or not seen.stored or _more_even(seen):
         return None
     return (
         warned,
@@ -156,3 +164,8 @@ def _copies(seen: Duplicates, copies: float) -> _Found | None:
         ),
         Remedy(text="drop copies before splitting off validation data", code="np.unique(x, axis=0, return_index=True)"),
     )
+
+
+def _more_even(seen: Duplicates) -> bool:
+    """Whether the copies make the classes more even."""
+    return seen.classes > 1 and seen.label_entropy > seen.distinct_entropy + 0.01

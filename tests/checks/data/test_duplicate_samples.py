@@ -1,6 +1,7 @@
 """The judgement alone, on evidence made by hand."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -50,3 +51,21 @@ STREAM = WorkerStreams(workers=2, asked=True, shared=1.0, same_order=True, sampl
 )
 def test_duplicate_samples(seen: Duplicates, workers: WorkerStreams, status: Status) -> None:
     assert duplicate_samples(seen, workers).status is status
+
+
+@pytest.mark.parametrize(
+    ("changes", "near"),
+    [
+        ({"distinct": 890, "complete": False}, True),
+        ({"distinct": 910, "complete": False}, True),
+        ({"distinct": 800, "complete": False}, False),
+        ({"distinct": 1000, "complete": False}, False),
+        ({"distinct": 890}, False),  # all were seen: a count
+        ({"distinct": 910, "complete": False, "stored": False}, False),
+        ({"distinct": 890, "complete": False, "conflicts": 300, "floor": 0.5}, False),  # that is not what is found
+    ],
+)
+def test_near_its_limit_it_says_so(changes: dict[str, Any], near: bool) -> None:
+    verdict = duplicate_samples(replace(PLAIN, **changes), WorkerStreams())
+    assert bool(verdict.near) is near, verdict.near
+    assert ("copies" in verdict.spread) is (changes.get("complete") is False)
