@@ -22,6 +22,7 @@ Source
 from collections.abc import Callable
 from typing import Any
 
+from nncheck.checks._near import Edge, near, share_error, uncertain
 from nncheck.probes.split_overlap import SplitOverlap
 from nncheck.probes.target_copies import TargetCopies
 from nncheck.registry import check
@@ -60,10 +61,12 @@ def train_val_leakage(split: SplitOverlap, copies: TargetCopies) -> Verdict:
     }
     found = _items(split) or _inputs(split) or _windows(split) or _neighbours(split) or _column(copies)
     expected = "validation samples that training never sees, and inputs without the answer"
+    nearly = _near(split) if found is None or found in (_inputs(split), _neighbours(split)) else ""
+    counted = {} if split.complete else {"validation_in_training": split.val * _share(split).error}
     if found is None:
-        return passed(measured, expected=expected, **details)
+        return uncertain(passed(measured, expected=expected, **details), counted, nearly)
     status, said, summary, causes, remedy = found
-    return status(
+    verdict = status(
         f"{said}; {measured}" if said else measured,
         expected=expected,
         summary=summary,
@@ -71,6 +74,29 @@ def train_val_leakage(split: SplitOverlap, copies: TargetCopies) -> Verdict:
         remedies=(remedy,),
         **details,
     )
+    return uncertain(verdict, counted, nearly)
+
+
+def _share(split: SplitOverlap, limit: float = WARN) -> Edge:
+    """The share of `_inputs`: where both sets were seen whole, a count."""
+    share = split.seen / split.val if split.val else 0.0
+    error = 0.0 if split.complete else share_error(share, split.val)
+    return Edge(
+        name="the share of validation inputs among those of training",
+        value=share - split.within,
+        limit=limit,
+        error=error,
+    )
+
+
+def _near(split: SplitOverlap) -> str:
+    """Of the shares that are known from a part of the samples only: neighbours are sought for `asked` of them."""
+    error = share_error(split.near, split.asked) if 0 < split.asked < split.val else 0.0
+    close = Edge(name="the share of near copies", value=split.near, limit=NEAR, error=error)
+    counts = split.asked >= 20 and split.near_within < split.near / 2
+    known = split.seen >= LEAST
+    said = near(_share(split)) or near(_share(split, FAIL)) if known else ""
+    return said or (near(close) if counts else "")
 
 
 def _measured(split: SplitOverlap, copies: TargetCopies) -> str:

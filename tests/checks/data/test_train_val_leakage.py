@@ -1,6 +1,7 @@
 """The judgement alone, on evidence made by hand."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -54,3 +55,22 @@ SERIES = replace(CLEAN, steps=12, block=3)
 )
 def test_train_val_leakage(split: SplitOverlap, table: TargetCopies, status: Status) -> None:
     assert train_val_leakage(split, table).status is status
+
+
+@pytest.mark.parametrize(
+    ("changes", "near"),
+    [
+        ({"seen": 13, "complete": False}, True),
+        ({"seen": 95, "complete": False}, True),
+        ({"seen": 40, "complete": False}, False),
+        ({"seen": 13}, False),  # both were seen whole: a count
+        ({"near": 0.51, "asked": 200}, True),
+        ({"near": 0.49, "asked": 200}, True),
+        ({"near": 0.49, "asked": 1000}, False),
+        ({"near": 0.8, "asked": 200}, False),
+        ({"near": 0.49, "asked": 200, "same": "loader"}, False),
+    ],
+)
+def test_near_its_limits_it_says_so(changes: dict[str, Any], near: bool) -> None:
+    verdict = train_val_leakage(replace(CLEAN, **changes), TABLE)
+    assert bool(verdict.near) is near, verdict.near
