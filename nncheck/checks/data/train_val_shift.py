@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from nncheck.checks._near import Edge, near_either, share_error, uncertain
 from nncheck.probes.split_shift import SHOWN, Pair, Side, SplitShift
 from nncheck.registry import check
 from nncheck.verdict import Remedy, Stage, Table, Verdict, failed, passed, warned
@@ -50,18 +51,21 @@ CENTRED = -0.3
 def train_val_shift(seen: SplitShift) -> Verdict:
     """Judge types first, then scales, labels, and chance."""
     measured = _measured(seen)
-    found = _types(seen) or _scales(seen) or _tokens(seen) or _target(seen) or _labels(seen) or _chance(seen)
+    judges = (_types, _scales, _tokens, _target, _labels, _chance)
+    found, judge = next(((found, judge) for judge in judges if (found := judge(seen)) is not None), (None, None))
+    nearly = [said(seen) for judged, said in _NEAR if judge in (None, judged)]
     expected = "validation data prepared like the training data, without random parts"
     details: dict[str, Any] = {
         "numbers": {"items": float(seen.items), "items_that_change": float(seen.changed)},
         "exhibits": tuple(_table(pair) for pair in seen.inputs if pair.train.kind == "float")[:2],
     }
     if found is None:
-        return passed(measured, expected=expected, **details)
+        return uncertain(passed(measured, expected=expected, **details), {}, next(filter(None, nearly), ""))
     status, said, summary, causes, remedy = found
-    return status(
+    verdict = status(
         f"{said}; {measured}", expected=expected, summary=summary, causes=causes, remedies=(remedy,), **details
     )
+    return uncertain(verdict, {}, next(filter(None, nearly), ""))
 
 
 def _name(pair: Pair) -> str:
@@ -111,7 +115,7 @@ def _types(seen: SplitShift) -> _Found | None:
 def _scales(seen: SplitShift) -> _Found | None:
     for pair in seen.inputs:
         one, other = pair.train, pair.val
-        if one.kind != "float" or other.kind != "float" or min(one.samples, other.samples) < LEAST:
+        if not _comparable(pair):
             continue
         places = _places(pair)
         off = [p for p in places if _differs(*p, one.samples, other.samples)]
@@ -134,6 +138,24 @@ def _scales(seen: SplitShift) -> _Found | None:
         )
         return (failed if raw else warned), said, summary, causes, _SAME
     return None
+
+
+def _comparable(pair: Pair) -> bool:
+    floats = pair.train.kind == pair.val.kind == "float"
+    return floats and min(pair.train.samples, pair.val.samples) >= LEAST
+
+
+def _near_scales(seen: SplitShift) -> str:
+    """Of the share of places that differ: those near their own limits may be counted or not."""
+    for pair in filter(_comparable, seen.inputs):
+        edges = [_edges(*place, pair.train.samples, pair.val.samples) for place in _places(pair)]
+        needed = SHARE * len(edges)
+        off = sum(any(edge.holds for edge in both) for both in edges)
+        turning = [both for both in edges if near_either(*both)]
+        lost = sum(any(edge.holds for edge in both) for both in turning)
+        if turning and (off - lost < needed if off >= needed else off + len(turning) - lost >= needed):
+            return near_either(*turning[0])
+    return ""
 
 
 def _tokens(seen: SplitShift) -> _Found | None:
@@ -161,28 +183,48 @@ def _places(pair: Pair) -> list[tuple[float, float, float, float]]:
 
 
 def _differs(mean: float, std: float, val_mean: float, val_std: float, samples: int, val_samples: int) -> bool:
+    return any(edge.holds for edge in _edges(mean, std, val_mean, val_std, samples, val_samples))
+
+
+def _edges(
+    mean: float, std: float, val_mean: float, val_std: float, samples: int, val_samples: int,
+    limits: tuple[float, float] = (MEAN, RATIO),
+) -> tuple[Edge, Edge]:  # fmt: skip
+    """Of mean and spread, either of which may differ by more than the limit and beyond chance."""
     error = math.sqrt(1 / samples + 1 / val_samples)
-    apart = abs(val_mean - mean) / std
     # A validation part that happens to be wider has a larger error of its own.
-    if apart > MEAN and apart > ERRORS * error * max(1.0, val_std / std):
-        return True
-    if not val_std > 0:  # a rare flag that no validation sample has
-        return False
-    ratio = abs(math.log(val_std / std))
-    return ratio > math.log(RATIO) and ratio > ERRORS * TAILS * error
+    wider = error * max(1.0, val_std / std)
+    apart, ratio = abs(val_mean - mean) / std, 0.0
+    if val_std > 0:  # else: a rare flag that no validation sample has
+        ratio = abs(math.log(val_std / std))
+    tails = TAILS * error
+    far = "the distance of the validation mean in standard deviations"
+    return (
+        Edge(name=far, value=apart, limit=max(limits[0], ERRORS * wider), error=wider),
+        Edge(
+            name="the logarithm of the ratio of spreads", value=ratio, limit=max(math.log(limits[1]), ERRORS * tails), error=tails
+        ),
+    )  # fmt: skip
+
+
+def _target_edges(seen: SplitShift) -> tuple[Edge, ...]:
+    if seen.numbers is None:
+        return ()
+    one, other = seen.numbers.train, seen.numbers.val
+    if min(one.samples, other.samples) < LEAST or not one.std > 0 or not other.std > 0:
+        return ()
+    found = (one.mean, one.std, other.mean, other.std, one.samples, other.samples)
+    return _edges(*found, limits=(TARGET_MEAN, TARGET_RATIO))
+
+
+def _near_target(seen: SplitShift) -> str:
+    return near_either(*_target_edges(seen))
 
 
 def _target(seen: SplitShift) -> _Found | None:
-    if seen.numbers is None:
+    if seen.numbers is None or not any(edge.holds for edge in _target_edges(seen)):
         return None
     one, other = seen.numbers.train, seen.numbers.val
-    if min(one.samples, other.samples) < LEAST or not one.std > 0 or not other.std > 0:
-        return None
-    error = math.sqrt(1 / one.samples + 1 / other.samples)
-    apart, ratio = abs(other.mean - one.mean) / one.std, abs(math.log(other.std / one.std))
-    mean_off = apart > TARGET_MEAN and apart > ERRORS * error * max(1.0, other.std / one.std)
-    if not mean_off and not (ratio > math.log(TARGET_RATIO) and ratio > ERRORS * TAILS * error):
-        return None
     return (
         warned,
         f"targets have mean {one.mean:.3g} and spread {one.std:.3g}, validation ones {other.mean:.3g} and {other.std:.3g}",
@@ -219,6 +261,30 @@ def _labels(seen: SplitShift) -> _Found | None:
         ("the data were sorted by class when the last part was cut off for validation",),
         Remedy(text="shuffle, or split by class", code="train_test_split(x, y, stratify=y)"),
     )
+
+
+def _near_labels(seen: SplitShift) -> str:
+    """Of the shares that belong to classes which the other side lacks; that it lacks them is beyond chance."""
+    train, val = dict(seen.train_labels), dict(seen.val_labels)
+    total, asked = sum(train.values()), sum(val.values())
+    if not set(train) & set(val) or asked < LEAST or seen.weighted:
+        return ""
+    missing = sum(count for label, count in train.items() if label not in val) / total
+    unknown = sum(count for label, count in val.items() if label not in train) / asked
+    return near_either(
+        *(
+            Edge(name=f"the share of {what} samples of classes that the other side lacks", value=share, limit=MISSING, error=error)
+            for what, share, error, chance in (
+                ("training", missing, share_error(missing, total), (1 - missing) ** asked),
+                ("validation", unknown, share_error(unknown, asked), (1 - unknown) ** total),
+            )
+            if chance < CHANCE
+        )
+    )  # fmt: skip
+
+
+# What is said of each kind of finding, and of a pass, that rests on a figure.
+_NEAR = ((_scales, _near_scales), (_target, _near_target), (_labels, _near_labels))
 
 
 def _few(labels: list[float]) -> str:

@@ -74,3 +74,39 @@ def _labels(train: dict[float, int], val: dict[float, int], **more: bool) -> Spl
 )
 def test_train_val_shift(seen: SplitShift, status: Status) -> None:
     assert train_val_shift(seen).status is status
+
+
+@pytest.mark.parametrize(
+    ("seen", "near"),
+    [
+        (_inputs(TRAIN, replace(VAL, mean=0.52)), True),  # a standard error is 0.035
+        (_inputs(TRAIN, replace(VAL, mean=0.45)), True),
+        (_inputs(TRAIN, replace(VAL, mean=0.40)), False),
+        (_inputs(TRAIN, replace(VAL, mean=0.60)), False),
+        (_inputs(TRAIN, replace(VAL, std=1.9)), True),
+        (_inputs(TRAIN, replace(VAL, mean=0.6, std=1.9)), True),
+        (_inputs(TRAIN, replace(VAL, mean=3.0, std=1.9)), False),
+        (_features(1), False),
+        (_features(2), False),
+        (_target(replace(VAL, mean=1.95)), True),
+        (_target(replace(VAL, mean=2.5)), False),
+        (_labels({0: 74, 1: 26}, {0: 400}), True),
+        (_labels({0: 75, 1: 25}, {0: 400}), True),
+        (_labels({0: 50, 1: 50}, {0: 400}), False),
+        (SplitShift(items=16, changed=16, labels_kept=True), False),
+    ],
+)
+def test_near_its_limits_it_says_so(seen: SplitShift, near: bool) -> None:
+    verdict = train_val_shift(seen)
+    assert bool(verdict.near) is near, verdict.near
+
+
+def test_features_near_their_limit_count_only_where_they_turn_the_share() -> None:
+    def features(*means: float) -> SplitShift:
+        train = replace(TRAIN, means=(0.0,) * 4, stds=(1.0,) * 4)
+        return _inputs(train, replace(VAL, means=means, stds=(1.0,) * 4), "features")
+
+    assert train_val_shift(features(1.0, 0.49, 0.0, 0.0)).near
+    assert train_val_shift(features(1.0, 0.51, 0.0, 0.0)).near
+    assert train_val_shift(features(1.0, 1.0, 0.51, 0.0)).near == ""
+    assert train_val_shift(features(0.0, 0.49, 0.0, 0.0)).near == ""
