@@ -19,6 +19,7 @@ Source
 
 import math
 
+from nncheck.checks._near import Edge, near, share_error, uncertain
 from nncheck.probes.output_range import VALUES, OutputRange, Reach
 from nncheck.registry import check
 from nncheck.verdict import Histogram, Panel, Place, Remedy, Stage, Verdict, failed, passed, skipped, warned
@@ -55,13 +56,29 @@ def output_range(seen: OutputRange) -> Verdict:
             expected="targets within reach",
         )
     reach = seen.reaches[0]
-    return passed(
+    verdict = passed(
         f"{_bounds(reach)} and targets {_wanted(reach)}: {reach.outside:.2g} of {reach.targets} are beyond"
         if reach.kind in VALUES
         else f"{_bounds(reach)}; the lowest {reach.kind} within this is {reach.floor:.3g}",
         expected="targets within reach of the output",
         numbers=_numbers(reach),
     )
+    return uncertain(verdict, _errors(reach), _near(reach))
+
+
+def _errors(reach: Reach) -> dict[str, float]:
+    return {name: share_error(getattr(reach, name), reach.targets) for name in ("outside", "stuck")}
+
+
+def _near(reach: Reach) -> str:
+    """Of the shares counted over the targets, by `_rectified` and `_cut`."""
+    if reach.kind == "cross-entropy" and reach.function == "relu" and reach.since == 0:
+        error = share_error(reach.stuck, reach.targets)
+        return near(Edge(name="the share of right classes at 0", value=reach.stuck, limit=STUCK, error=error))
+    if reach.kind == "bce" and reach.function in ("clamp", "clip", "hardtanh"):
+        cut = reach.at_low + reach.at_high
+        return near(Edge(name="the share that is cut off", value=cut, limit=CUT, error=share_error(cut, reach.targets)))
+    return ""
 
 
 def lost(reach: Reach) -> float:
@@ -77,11 +94,11 @@ def _fault(reach: Reach) -> Verdict | None:
     away = lost(reach)
     limit = LOST_VALUES if reach.kind in VALUES else LOST_CLASSES
     if math.isfinite(away) and away > limit and (reach.kind not in VALUES or reach.outside > 0) and reach.fixed:
-        return _unreachable(reach, away)
+        return uncertain(_unreachable(reach, away), _errors(reach))
     if reach.kind == "cross-entropy" and reach.function == "relu" and reach.since == 0 and reach.stuck > STUCK:
-        return _rectified(reach)
+        return uncertain(_rectified(reach), _errors(reach), _near(reach))
     if reach.kind == "bce" and reach.function in ("clamp", "clip", "hardtanh") and reach.at_low + reach.at_high > CUT:
-        return _cut(reach)
+        return uncertain(_cut(reach), _errors(reach), _near(reach))
     return None
 
 

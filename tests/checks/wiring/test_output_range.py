@@ -78,3 +78,22 @@ def test_a_finding_names_the_line_and_the_floor() -> None:
     assert "0.228" in verdict.summary
     assert "tanh" in verdict.remedies[0].text
     assert verdict.exhibits[0].kind == "histogram"
+
+
+@pytest.mark.parametrize(
+    ("reach", "near"),
+    [
+        (replace(SCORES, stuck=0.14), True),  # of 256 targets: known to 0.02
+        (replace(SCORES, stuck=0.11), True),
+        (replace(SCORES, stuck=0.4), False),
+        (replace(SCORES, stuck=0.02), False),
+        (replace(SCORES, stuck=0.14, function="gelu"), False),
+        (replace(CUT_OFF, at_low=0.06, at_high=0.05), True),
+        (replace(CUT_OFF, at_low=0.3), False),
+        (VALUE, False),
+    ],
+)
+def test_near_its_limits_it_says_so(reach: Reach, near: bool) -> None:
+    verdict = output_range(_seen(reach))
+    assert bool(verdict.near) is near, verdict.near
+    assert "stuck" in verdict.spread
