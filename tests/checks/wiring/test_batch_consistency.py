@@ -58,3 +58,19 @@ def test_the_first_remedy_fits_the_last_batch(samples: int, word: str) -> None:
     verdict = batch_consistency(replace(CLEAN, last=replace(FAILS, samples=samples)))
     assert word in verdict.remedies[0].text + (verdict.remedies[0].code or "")
     assert verdict.places == (HERE,)
+
+
+@pytest.mark.parametrize(
+    ("apart", "near"),
+    [
+        ((1.1e-5,) * 4, True),
+        ((9e-6,) * 4, True),
+        ((0.1,) * 4, False),
+        ((1e-7,) * 4, False),
+        ((0.1, 1e-7, 1e-7, 1e-7), False),
+    ],
+)
+def test_a_difference_near_rounding_says_so(apart: tuple[float, ...], near: bool) -> None:
+    verdict = batch_consistency(replace(CLEAN, apart=apart))
+    assert bool(verdict.near) is near, verdict.near
+    assert verdict.spread["apart"] == pytest.approx(0.4 * max(apart))
