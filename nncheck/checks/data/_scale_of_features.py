@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from statistics import median
 
+from nncheck.checks._near import Edge, near
 from nncheck.probes.network_input import Entry
 from nncheck.survey.features import InputStatistics
 from nncheck.verdict import Remedy, Table, Verdict, warned
@@ -50,14 +51,48 @@ def features(entry: Entry, trained: str) -> Verdict | None:
     return _offset(entry) or _large(entry) or _tiny(entry)
 
 
-def _giants(entry: Entry) -> Verdict | None:
+def near_features(entry: Entry, trained: str) -> str:
+    """What is to be said where other samples may tell otherwise. A deviation of n numbers is known to 1 / sqrt(2 n)."""
+    if trained:
+        return ""
+    part = 1 / math.sqrt(2 * max(1, entry.samples))
+    pair = _extremes(entry)
+    if pair is not None:
+        (_, size), (_, least) = pair
+        said = near(
+            Edge(name="the size of the largest feature", value=size, limit=GIANT, error=part * size),
+            Edge(
+                name="its ratio to the least spread",
+                value=size / least,
+                limit=GIANT_TO_SMALLEST,
+                error=2 * part * size / least,
+            ),
+        )
+        if said:
+            return said
+    return "" if entry.normalised else near(
+        Edge(name="the size of the input", value=entry.rms, limit=LARGE, error=math.sqrt(2) * part * entry.std)
+    )  # fmt: skip
+
+
+def _extremes(entry: Entry) -> tuple[tuple[int, float], tuple[int, float]] | None:
+    """(feature, size) of the largest, and (feature, deviation) of the one that varies least, where features have units."""
     chosen = candidates(entry)
     if len(chosen) < 2 or len(entry.shape) > 3 or entry.kind == "conv":
         return None
     spread = entry.features
-    size = {i: math.hypot(spread.mean[i], spread.std[i]) for i in chosen}
-    largest = max(chosen, key=size.__getitem__)
+    largest = max(chosen, key=lambda i: math.hypot(spread.mean[i], spread.std[i]))
     smallest = min(chosen, key=spread.std.__getitem__)
+    return (largest, math.hypot(spread.mean[largest], spread.std[largest])), (smallest, spread.std[smallest])
+
+
+def _giants(entry: Entry) -> Verdict | None:
+    chosen, pair = candidates(entry), _extremes(entry)
+    if pair is None:
+        return None
+    spread = entry.features
+    size = {i: math.hypot(spread.mean[i], spread.std[i]) for i in chosen}
+    largest, smallest = pair[0][0], pair[1][0]
     ratio = size[largest] / spread.std[smallest]
     if size[largest] < GIANT or ratio < GIANT_TO_SMALLEST:
         return None

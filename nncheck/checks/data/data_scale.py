@@ -21,8 +21,10 @@ Source
 """
 
 import dataclasses
+import math
 
-from nncheck.checks.data._scale_of_features import candidates, features, table, wrong_axis
+from nncheck.checks._near import uncertain
+from nncheck.checks.data._scale_of_features import candidates, features, near_features, table, wrong_axis
 from nncheck.checks.data._scale_of_images import images, is_bytes, stored, where
 from nncheck.checks.data._scale_of_targets import targets
 from nncheck.probes.loss_targets import LossTargets
@@ -41,6 +43,8 @@ BLANK, MOSTLY = 0.001, 0.5
 CLASS = 4
 # A sample of fewer values may well be constant.
 BLANK_VALUES = 64
+# What another seed changes in the extremes, as a part of them (14 examples, 3 to 6 seeds each; median over them).
+SEEDS_LOW, SEEDS_HIGH = 0.04, 0.14
 
 
 @check(stage=Stage.DATA, after=("forward-pass", "finite-values"), part="train_loader")
@@ -53,9 +57,14 @@ def data_scale(given: NetworkInput, data: TrainingData, losses: LossTargets, pix
     statistics = {one.name: one for one in data.survey.inputs}
     for entry in judged:
         own = next((statistics[root] for root in entry.roots if root in statistics), None)
-        found = images(entry) or features(entry, given.trained) or (wrong_axis(entry, own) if own else None)
+        found = images(entry)
+        if found is None:
+            found = features(entry, given.trained)
+            if found is not None:
+                found = uncertain(found, _errors(entry), near_features(entry, given.trained))
+        found = found or (wrong_axis(entry, own) if own else None)
         if found is not None:
-            return _shown(found, entry)
+            return uncertain(_shown(found, entry), _errors(entry))
     for one in data.survey.inputs:
         found = _blank(one, data.survey.coverage.words)
         if found is not None:
@@ -72,12 +81,20 @@ def data_scale(given: NetworkInput, data: TrainingData, losses: LossTargets, pix
     first = judged[0]
     shown = [table(first, chosen)] if len(chosen := candidates(first)) > 1 and len(first.shape) <= 3 else []
     unscaled = "; unscaled, but a normalisation follows" if is_bytes(first) else ""
-    return passed(
+    verdict = passed(
         f"{_words(first)}{unscaled}",
         expected="an offset and a spread of about the size of one",
         numbers={"mean": first.mean, "std": first.std, "low": first.low, "high": first.high},
         exhibits=tuple(shown),
     )
+    return uncertain(verdict, _errors(first), near_features(first, given.trained))
+
+
+def _errors(entry: Entry) -> dict[str, float]:
+    """Standard errors, each sample counted as one observation however many numbers it has."""
+    error = entry.std / math.sqrt(max(1, entry.samples))
+    extremes = {"low": SEEDS_LOW * abs(entry.low), "high": SEEDS_HIGH * abs(entry.high)}
+    return {"mean": error, "std": error / math.sqrt(2), **extremes}
 
 
 def _words(entry: Entry) -> str:

@@ -212,3 +212,29 @@ def test_skips_and_normalised_inputs() -> None:
     assert data_scale(given(entry(kind="embedding")), data(), losses(), pixels()).status is Status.SKIP
     assert data_scale(given(), data(), losses(), pixels()).status is Status.SKIP
     assert data_scale(given(columns(*[(0.0, 1e6)] * 3, kind="norm")), data(), losses(), pixels()).status is PASS
+
+
+@pytest.mark.parametrize(
+    ("seen", "near"),
+    [
+        (entry(), False),
+        (columns((0.0, 1.0), (95.0, 30.0), (0.9, 0.05)), True),
+        (columns((0.0, 1.0), (105.0, 30.0), (0.9, 0.05)), True),
+        (columns((0.0, 1.0), (60.0, 30.0), (0.9, 0.05)), False),
+        (columns((0.0, 1.0), (105.0, 30.0), (0.9, 0.8)), False),  # and no dwarf beside it
+        (columns((0.0, 1.0), (500.0, 30.0), (0.9, 0.05)), False),
+        (columns((0.0, 105.0), kind="conv"), True),
+        (columns((0.0, 95.0), kind="conv"), True),
+        (columns((0.0, 95.0), kind="conv", normalised=True), False),
+        (columns((0.0, 500.0), kind="conv"), False),
+    ],
+)
+def test_near_its_limits_it_says_so(seen: Any, near: bool) -> None:
+    verdict = data_scale(given(seen), data(), losses(), pixels())
+    assert bool(verdict.near) is near, (verdict.near, verdict.status)
+    assert set(verdict.spread) <= set(verdict.numbers)
+
+
+def test_a_trained_network_is_compared_with_its_training() -> None:
+    seen = columns((0.0, 1.0), (105.0, 30.0), (0.9, 0.05))
+    assert data_scale(given(seen, trained="counted"), data(), losses(), pixels()).near == ""
