@@ -43,7 +43,7 @@ BLANK, MOSTLY = 0.001, 0.5
 CLASS = 4
 # A sample of fewer values may well be constant.
 BLANK_VALUES = 64
-# What another seed changes in the extremes, as a part of them (14 examples, 3 to 6 seeds each; median over them).
+# What another seed changes in the extremes, as a part of them (15 examples, 5 seeds each; median over them).
 SEEDS_LOW, SEEDS_HIGH = 0.04, 0.14
 
 

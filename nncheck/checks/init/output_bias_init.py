@@ -86,23 +86,30 @@ def _near(labels: LabelBaseline, loss: float, constant: float) -> str:
         times, own, limit = _times(labels), (labels.zero - labels.lowest) / reach, R0[labels.kind]
         return near(
             Edge(
-                name="the ratio to the constant's loss",
+                name="the first loss over the constant's",
                 value=times,
                 limit=limit,
                 error=math.hypot(loss, times * constant) / reach,
             ),
             Edge(
-                name="the output zero's ratio", value=own, limit=limit, error=math.hypot(loss, own * constant) / reach
+                name="the output zero's loss over the constant's",
+                value=own,
+                limit=limit,
+                error=math.hypot(loss, own * constant) / reach,
             ),
         )
     if labels.unusual or labels.classes >= 2 * max(1, labels.distinct):
         return ""
-    gap, own = _gap(labels), labels.zero - labels.constant
+    own, allowed = labels.zero - labels.constant, _allowed(labels)
+    # The gap is the smaller of two: with the first batch's labels, and with labels drawn from all.
+    gaps = [(labels.loss, math.hypot(loss, constant)), (labels.drawn, constant)]
     return near(
-        Edge(
-            name="the gap to the constant's loss", value=gap, limit=_allowed(labels), error=math.hypot(loss, constant)
+        *(
+            Edge(name="the gap to the constant's loss", value=value - labels.constant, limit=allowed, error=error)
+            for value, error in gaps
+            if math.isfinite(value)
         ),
-        Edge(name="the output zero's gap", value=own, limit=OWN_SHARE * gap, error=constant),
+        Edge(name="the output zero's gap", value=own, limit=OWN_SHARE * _gap(labels), error=constant),
     )
 
 

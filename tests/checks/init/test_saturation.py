@@ -94,11 +94,13 @@ def test_a_softmax_between_layers() -> None:
     assert saturation(SEEN).status is Status.SKIP
 
 
-@pytest.mark.parametrize(("slope", "near"), [(0.255, True), (0.245, True), (0.28, False), (0.2, False), (0.051, True)])
+@pytest.mark.parametrize(
+    ("slope", "near"), [(0.255, True), (0.245, True), (0.28, False), (0.2, False), (0.051, True), (0.1, False)]
+)
 def test_a_slope_near_its_limits_says_so(slope: float, near: bool) -> None:
     verdict = saturation(_layers({"slope": slope}))
     assert bool(verdict.near) is near, verdict.near
-    assert verdict.spread["slope"] == pytest.approx(0.02 * slope)
+    assert verdict.spread["slope"] == pytest.approx(0.03 * slope)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +109,7 @@ def test_a_slope_near_its_limits_says_so(slope: float, near: bool) -> None:
         (0.205, True, True),
         (0.195, True, True),
         (0.25, True, False),
+        (0.217, True, True),
         (0.15, True, False),
         (0.71, False, True),
         (0.5, False, False),

@@ -100,7 +100,7 @@ def test_outputs_that_collapse_near_the_limit_say_so(last: float, near: bool) ->
     looks = _looks(0.2, 0.2, 0.15, 0.12, 0.1, 0.09, 0.08, 0.07, last, scale=0.2)
     verdict = _judge(looks, doubt="", wanted=OUTPUTS)
     assert bool(verdict.near) is near, verdict.near
-    assert verdict.spread["spread_last"] == pytest.approx(0.07 * last)
+    assert verdict.spread["spread_last"] == pytest.approx(0.06 * last)
 
 
 @pytest.mark.parametrize(("change", "near"), [(0.36, True), (0.3, True), (0.7, False), (0.1, False)])
