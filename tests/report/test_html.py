@@ -90,6 +90,12 @@ def test_every_link_leads_somewhere(page: Page) -> None:
             assert target.startswith("https://")
 
 
+def test_what_is_near_is_said_of_findings_and_of_passes(report: Report) -> None:
+    page = to_html(report)
+    assert "<dt>Near</dt><dd>the gap of 0.368 lies 0.02 above" in page
+    assert "<p>Near: the smallest of 0.61 lies 0.01 above" in page
+
+
 def test_nothing_is_injected(page: Page) -> None:
     for tag, attributes in page.tags:
         assert not any(name.startswith("on") or name == "style" for name in attributes)
