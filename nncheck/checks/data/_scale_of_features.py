@@ -52,27 +52,32 @@ def features(entry: Entry, trained: str) -> Verdict | None:
 
 
 def near_features(entry: Entry, trained: str) -> str:
-    """What is to be said where other samples may tell otherwise. A deviation of n numbers is known to 1 / sqrt(2 n)."""
+    """What is to be said of sound features where other samples may tell otherwise."""
     if trained:
         return ""
-    part = 1 / math.sqrt(2 * max(1, entry.samples))
+    return _near_giants(entry) or ("" if entry.normalised else _near_large(entry))
+
+
+def _part(entry: Entry) -> float:
+    """A deviation of n numbers is known to 1 / sqrt(2 n) of it, each sample counted as one."""
+    return 1 / math.sqrt(2 * max(1, entry.samples))
+
+
+def _near_giants(entry: Entry) -> str:
     pair = _extremes(entry)
-    if pair is not None:
-        (_, size), (_, least) = pair
-        said = near(
-            Edge(name="the size of the largest feature", value=size, limit=GIANT, error=part * size),
-            Edge(
-                name="its ratio to the least spread",
-                value=size / least,
-                limit=GIANT_TO_SMALLEST,
-                error=2 * part * size / least,
-            ),
-        )
-        if said:
-            return said
-    return "" if entry.normalised else near(
-        Edge(name="the size of the input", value=entry.rms, limit=LARGE, error=math.sqrt(2) * part * entry.std)
-    )  # fmt: skip
+    if pair is None:
+        return ""
+    (_, size), (_, least) = pair
+    part, ratio = _part(entry), size / least
+    return near(
+        Edge(name="the size of the largest feature", value=size, limit=GIANT, error=part * size),
+        Edge(name="its ratio to the least spread", value=ratio, limit=GIANT_TO_SMALLEST, error=2 * part * ratio),
+    )
+
+
+def _near_large(entry: Entry) -> str:
+    error = math.sqrt(2) * _part(entry) * entry.std
+    return near(Edge(name="the size of the input", value=entry.rms, limit=LARGE, error=error))
 
 
 def _extremes(entry: Entry) -> tuple[tuple[int, float], tuple[int, float]] | None:
@@ -104,6 +109,7 @@ def _giants(entry: Entry) -> Verdict | None:
         expected=f"features of like size: the largest less than {GIANT_TO_SMALLEST:g} times the spread of the smallest",
         summary=f"features differ in scale by a factor of {ratio:.2g}: feature {largest} drowns the others",
         numbers={"ratio": ratio, "largest": size[largest], "smallest": spread.std[smallest]},
+        near=_near_giants(entry),
         causes=("columns in different units (euros, years, shares) are given as they are",),
         remedies=(
             Remedy(
@@ -158,6 +164,7 @@ def _large(entry: Entry) -> Verdict | None:
         expected="values of about the size of one",
         summary=f"the network is given large numbers: a typical value is {entry.rms:.3g}",
         numbers={"mean": entry.mean, "std": entry.std},
+        near=_near_large(entry),
         causes=("the values are in the unit they were recorded in",),
         remedies=(
             Remedy(

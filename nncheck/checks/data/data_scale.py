@@ -57,12 +57,7 @@ def data_scale(given: NetworkInput, data: TrainingData, losses: LossTargets, pix
     statistics = {one.name: one for one in data.survey.inputs}
     for entry in judged:
         own = next((statistics[root] for root in entry.roots if root in statistics), None)
-        found = images(entry)
-        if found is None:
-            found = features(entry, given.trained)
-            if found is not None:
-                found = uncertain(found, _errors(entry), near_features(entry, given.trained))
-        found = found or (wrong_axis(entry, own) if own else None)
+        found = images(entry) or features(entry, given.trained) or (wrong_axis(entry, own) if own else None)
         if found is not None:
             return uncertain(_shown(found, entry), _errors(entry))
     for one in data.survey.inputs:

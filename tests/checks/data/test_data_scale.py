@@ -227,6 +227,7 @@ def test_skips_and_normalised_inputs() -> None:
         (columns((0.0, 95.0), kind="conv"), True),
         (columns((0.0, 95.0), kind="conv", normalised=True), False),
         (columns((0.0, 500.0), kind="conv"), False),
+        (columns(*[(100.0, 1.0)] * 8), False),  # of size 100, but it is the offset that is found
     ],
 )
 def test_near_its_limits_it_says_so(seen: Any, near: bool) -> None:
