@@ -86,6 +86,7 @@ class Watcher:
                 optimizer=optimizer,
                 schedulers=find_schedulers(optimizer),
                 held=held_by(optimizer),
+                elsewhere=frozenset().union(*(held_by(other) for other in optimizers if other is not optimizer)),
                 first=number == 0,
             )
 

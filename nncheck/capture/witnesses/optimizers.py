@@ -76,7 +76,7 @@ class Optimizers(Witness):
         self._lives: weakref.WeakKeyDictionary[Any, _Life] = weakref.WeakKeyDictionary()
         self._order: list[_Life] = []
         self._made: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
-        self._ran: list[nn.Module] = [m for m in course.roots if any(p.grad is not None for p in m.parameters())]
+        self._called = [weakref.ref(m) for m in course.roots if any(p.grad is not None for p in m.parameters())]
         self._loader: Any = course.loader
         self._anew: list[tuple[_Life, _Life]] = []
         self._models: list[tuple[_Life, _Life]] = []
@@ -101,7 +101,12 @@ class Optimizers(Witness):
 
     def call(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         if torch.is_grad_enabled() and not any(module is m for m in self._ran):
-            self._ran.append(module)
+            self._called.append(weakref.ref(module))
+
+    @property
+    def _ran(self) -> list[nn.Module]:
+        """Modules that ran since the last step, those of them that the script still holds."""
+        return [module for reference in self._called if (module := reference()) is not None]
 
     def step(self, optimizer: Any) -> None:
         if not self.course.its(optimizer):
@@ -124,7 +129,7 @@ class Optimizers(Witness):
             life.sums = _sums(optimizer)
             life.stateful = any(_holds_tensor(state) for state in optimizer.state.values())
         if self.course.its(optimizer):
-            self._ran = []
+            self._called = []
 
     def evidence(self) -> OptimizersSeen:
         lives = [self._order[0], *(new for _, new in self._anew)] if self._anew else self._order[:1]

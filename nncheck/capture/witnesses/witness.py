@@ -22,7 +22,8 @@ class Course:
     user's lines that made optimizers, loaders and schedules before that step, by id. early: schedules that were stepped before it,
     and where. not_its_own: names of modules that were there before the script. watcher: who tells the witnesses; it can end the
     copy, or go on with one of them alone. library: what runs the loop, if the script does not.
-    held: ids of the parameters of `optimizer`, if it is followed by itself beside others; first: whether the first step is its own.
+    held: ids of the parameters of `optimizer`, if it is followed by itself beside others, and elsewhere those of the others;
+    first: whether the first step is its own.
     """
 
     model: nn.Module
@@ -42,10 +43,14 @@ class Course:
     library: Watched | None = None
     held: frozenset[int] | None = None
     first: bool = True
+    elsewhere: frozenset[int] = frozenset()
 
     def its(self, optimizer: Any) -> bool:
-        """Whether an optimizer is the one of this course, or was made for its parameters."""
-        return self.held is None or bool(self.held & held_by(optimizer))
+        """Whether an optimizer is the one of this course, was made for its parameters, or takes the place of the first."""
+        if self.held is None:
+            return True
+        ids = held_by(optimizer)
+        return bool(self.held & ids) or (self.first and not self.elsewhere & ids)
 
     @property
     def validating(self) -> bool:
