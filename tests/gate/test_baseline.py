@@ -206,3 +206,14 @@ def test_through_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (code, "0 new, 0 known, 1 resolved" in said) == (0, True), said
     code, said = _call(*asked, "--last-failed")
     assert "nothing is remembered; everything is asked" in said
+
+
+def test_a_known_finding_is_marked_in_the_page() -> None:
+    known = _kept(_report(_target(_dead("layer1"))))
+    page = held_against(
+        _report(_target(_dead("layer1"), _result("symmetry", failed("equal", expected="")))), known, file="b"
+    ).to_html()
+    heads = re.findall(r"<h3>(.*?)<br>", page, re.DOTALL)
+    assert [("known" in head, "dead-relu" in head) for head in heads if "failed" in head] in (
+        [(True, True), (False, False)], [(False, False), (True, True)]
+    )  # fmt: skip
