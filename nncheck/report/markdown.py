@@ -17,6 +17,7 @@ from nncheck.report.text import (
     findings,
     first_sentence,
     headline,
+    moment,
     one_line,
     rerun_command,
     said,
@@ -93,6 +94,8 @@ def _target(report: Report, target: TargetResult) -> list[str]:
     parts = [code(target.target), *(escaped(part) for part in about if part)]
     if target.parameters:
         parts.insert(2, count(target.parameters, "parameter"))
+    if target.cached:
+        parts.append(f"unchanged since {escaped(moment(target.cached))}, not run again")
     lines = [" · ".join(parts), ""]
     if target.problem is not None:
         lines += ["Could not be checked:", "", *block(target.problem), ""]

@@ -32,6 +32,7 @@ from nncheck.verdict import (
     warned,
 )
 from tests.report import golden
+from tests.report.marked import marked
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
@@ -217,3 +218,10 @@ def test_a_known_finding_is_marked_in_the_page() -> None:
     assert [("known" in head, "dead-relu" in head) for head in heads if "failed" in head] in (
         [(True, True), (False, False)], [(False, False), (True, True)]
     )  # fmt: skip
+
+
+def test_what_was_not_run_again_says_so_everywhere() -> None:
+    said = "unchanged since 2026-11-20 08:30 UTC, not run again"
+    assert said in marked().to_html()
+    assert said in marked().to_markdown()
+    assert "unchanged since 2026-11-20" in to_junit(marked())
